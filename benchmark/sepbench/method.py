@@ -1,0 +1,79 @@
+"""Method: fit, separate, save, load. Four verbs, one Protocol; and what `fit` is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from sepbench.labels import Events
+from sepbench.scene import Estimate, Mixture
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class WeakBatch:
+    """Scenes as a weakly supervised method may see them: what was heard and what it was called, no source."""
+
+    mixture: Tensor  # (scene, time)
+    events: Events
+
+
+@dataclass(frozen=True)
+class Batch(WeakBatch):
+    """Scenes with their sources, one per class (silent where the class is absent), for isolated supervision."""
+
+    sources: Tensor  # (scene, class, time)
+
+
+class WeakScenes(Protocol):
+    """Scenes of one split. `batch(i)` is a pure function of i, so that training can go on where it stopped."""
+
+    def batch(self, index: int, size: int) -> WeakBatch: ...
+
+
+class Scenes(Protocol):
+    def batch(self, index: int, size: int) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class WeakTraining:
+    """What `fit` may use where supervision is weak. There is no way from here to a source."""
+
+    scenes: WeakScenes
+    valid: WeakScenes
+    folder: Path  # for checkpoints and the history; a second `fit` on the same folder goes on where the first stopped
+    seed: int
+    progress: Any
+
+
+@dataclass(frozen=True)
+class Training:
+    """What `fit` may use where supervision is isolated."""
+
+    scenes: Scenes
+    valid: Scenes
+    folder: Path
+    seed: int
+    progress: Any
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A contestant. Built as `Class(settings, task)`: settings.params, .train and .sizes come from recipe.yaml."""
+
+    def fit(self, training: Any) -> dict[str, Any] | None:
+        """Learn. Handed a WeakTraining or a Training, as recipe.yaml's `supervision` declares; may say what it cost."""
+
+    def separate(self, mixtures: Sequence[Mixture]) -> list[Estimate]:
+        """Answer each mixture; all in a call have the same length and rate. Oracles are handed Scenes instead."""
+
+    def save(self, folder: Path) -> None:
+        """Write weights (safetensors) and whatever `load` needs."""
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+
