@@ -1,0 +1,252 @@
+"""Rows -> figures with intervals: weighted means, pooled F-measures, and a bootstrap over scenes (Efron 1979).
+
+Rows of one scene hang together, so whole scenes are drawn. Every figure here is a ratio of sums over scenes; one set of
+resamples, drawn once, serves all figures of a split, as a product of draw counts and per-scene sums. That, and the
+layout of the summary, is one thought, so it is one file, if a long one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sepbench.metrics import EVENTS, LEVELS, METRICS, OUTCOMES
+
+N_RESAMPLES = 10_000
+SEED = 20_000
+BLOCK_RESAMPLES = 250  # draw counts of this many resamples are held at a time: 5 MB for 5,000 scenes
+
+Interval = tuple[float, float]
+Columns = Mapping[str, np.ndarray]
+
+
+def bootstrap_ci(
+    values: np.ndarray,
+    weights: np.ndarray,
+    clusters: np.ndarray,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
+) -> Interval | None:
+    """95 % percentile interval of the weighted mean, drawing whole clusters (scenes) with replacement.
+
+    Shapes: values, weights, clusters (row,); clusters are names of any type. None with fewer than two clusters. Hand it
+    differences of two methods on the same rows for a paired comparison.
+    """
+    _, cluster = np.unique(clusters, return_inverse=True)
+    figure = _mean_figure(np.asarray(values, np.float64), np.asarray(weights, np.float64), cluster, cluster.max() + 1)
+    return _intervals([figure], n_resamples, seed)[0]
+
+
+def f_measure_ci(
+    tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, n_resamples: int = N_RESAMPLES, seed: int = SEED
+) -> Interval | None:
+    """95 % percentile interval of the F-measure of pooled counts, drawing scenes: (scene,) three times."""
+    return _intervals([Figure(np.stack([tp, fp, fn], 1).astype(np.float64), _f_measure)], n_resamples, seed)[0]
+
+
+def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The value with half of the weight on either side; halfway between two where the weight divides evenly."""
+    order = np.argsort(values)
+    values, cumulative = values[order], np.cumsum(weights[order])
+    half = cumulative[-1] / 2
+    low = np.searchsorted(cumulative, half * (1 - 1e-12), side="left")
+    high = np.searchsorted(cumulative, half * (1 + 1e-12), side="right")
+    return float((values[low] + values[min(high, len(values) - 1)]) / 2)
+
+
+def summarise(columns: Columns, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> dict[str, Any]:
+    """Rows, as one array per column of `Row` (split, scene, label, metric, value, weight), to the figures of a run:
+
+        {split: {metric: {"unit", "all": entry, "class": {label: entry}}}}
+        entry = {"mean", "std", "median", "n", "scenes", "undefined", "ci95": [low, high]}
+
+    All weighted; std is that of the rows (divisor n). F-measures, pooled over scenes, stand under "mean", with their
+    chance level as a metric of its own, `<metric>_chance`, and the mean over classes beside "all" as "class_mean"; they
+    have no std and no median, and n is the number of frames or clips. What merely happened (`missed`, `extra`,
+    `sign_flipped`) has the unit "count" and no mean. Whatever a figure lacks is None.
+    """
+    split = np.asarray(columns["split"]).astype(str)
+    return {
+        str(name): _summarise_split(
+            {key: np.asarray(column)[split == name] for key, column in columns.items()}, n_resamples, seed
+        )
+        for name in np.unique(split)
+    }
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that the bootstrap can move: `statistic` of sums over scenes, (..., column) -> (...)."""
+
+    totals: np.ndarray  # (scene, column)
+    statistic: Callable[[np.ndarray], np.ndarray]
+
+
+def resampled_sums(totals: np.ndarray, n_resamples: int, seed: int) -> np.ndarray:
+    """Sums over scenes drawn with replacement: (scene, column) -> (resample, column), float32 products."""
+    generator = np.random.default_rng(seed)
+    n_scenes = len(totals)
+    totals = np.ascontiguousarray(totals, np.float32)
+    sums = np.empty((n_resamples, totals.shape[1]), np.float32)
+    for start in range(0, n_resamples, BLOCK_RESAMPLES):
+        drawn = generator.integers(0, n_scenes, (min(BLOCK_RESAMPLES, n_resamples - start), n_scenes))
+        counts = np.empty(drawn.shape, np.float32)
+        for one, scenes in zip(counts, drawn, strict=True):  # row by row, so that the counting stays in cache
+            one[:] = np.bincount(scenes, minlength=n_scenes)
+        sums[start : start + len(drawn)] = counts @ totals
+    return sums
+
+
+def _intervals(figures: list[Figure], n_resamples: int, seed: int) -> list[Interval | None]:
+    """The 95 % interval of each figure from shared resamples; None where there are no two scenes to tell it from."""
+    if not figures or len(figures[0].totals) < 2:
+        return [None] * len(figures)
+    sums = resampled_sums(np.concatenate([figure.totals for figure in figures], 1), n_resamples, seed)
+    parts = np.split(sums, np.cumsum([figure.totals.shape[1] for figure in figures])[:-1], axis=1)
+    intervals: list[Interval | None] = []
+    for figure, part in zip(figures, parts, strict=True):
+        drawn = figure.statistic(part.astype(np.float64))
+        drawn = drawn[~np.isnan(drawn)]  # resamples without a scene that has the class
+        enough = len(drawn) and np.any(figure.totals, axis=1).sum() > 1
+        low, high = np.percentile(drawn, [2.5, 97.5]) if enough else (0.0, 0.0)
+        intervals.append((float(low), float(high)) if enough else None)
+    return intervals
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """above / below; NaN where below is 0."""
+    return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
+
+
+def _f_measure(sums: np.ndarray) -> np.ndarray:
+    """(..., [tp, fp, fn, ...]) -> (...); NaN where all three are 0."""
+    tp, fp, fn = (sums[..., i] for i in range(3))
+    return _ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def _chance(sums: np.ndarray) -> np.ndarray:
+    """F of always saying yes, (..., [tp, fp, fn, tn]) -> (...); NaN where nothing sounds."""
+    tp, fp, fn, tn = (sums[..., i] for i in range(4))
+    return np.where(tp + fn > 0, _ratio(2 * (tp + fn), 2 * (tp + fn) + fp + tn), np.nan)
+
+
+def _mean_figure(values: np.ndarray, weights: np.ndarray, scene: np.ndarray, n_scenes: int) -> Figure:
+    """The weighted mean as a ratio of sums, taken about the mean itself so that float32 is plenty."""
+    centre = np.average(values, weights=weights)
+    totals = np.stack([np.bincount(scene, weights * (values - centre), n_scenes),
+                       np.bincount(scene, weights, n_scenes)], 1)
+    return Figure(totals, lambda sums: centre + _ratio(sums[..., 0], sums[..., 1]))
+
+
+def _summarise_split(columns: Columns, n_resamples: int, seed: int) -> dict[str, Any]:
+    metric = np.asarray(columns["metric"]).astype(str)
+    label = np.asarray(columns["label"]).astype(str)
+    value, weight = (np.asarray(columns[key], np.float64) for key in ("value", "weight"))
+    if not np.isfinite(value).all():
+        raise ValueError(f"{metric[~np.isfinite(value)][0]}: a value is not finite; undefined figures have no row")
+    names, scene = np.unique(np.asarray(columns["scene"]).astype(str), return_inverse=True)
+    present, code = np.unique(metric, return_inverse=True)
+    rows = {str(name): np.flatnonzero(code == i) for i, name in enumerate(present)}
+    data = _Rows(label, value, weight, scene, len(names), rows)
+    counts = {f"{level}_{outcome}" for level in LEVELS for outcome in OUTCOMES}
+    averaged = {name.removesuffix("_undefined") for name in rows if name not in counts and name not in EVENTS}
+
+    result: dict[str, Any] = {}
+    pending: list[tuple[dict[str, Any], Figure]] = []
+    for name in [*(n for n in METRICS if n in averaged), *sorted(averaged - METRICS.keys())]:
+        unit = METRICS[name].unit if name in METRICS else ""
+        result[name] = {"unit": unit, **_averages(data, name, pending)}
+    for level in LEVELS:
+        if f"{level}_tp" in rows:
+            result |= _detection(data, level, pending)
+    for name in EVENTS:
+        if name in rows:
+            result[name] = {"unit": "count", **_groups(data, name, lambda which: _entry(data.scene[which]))}
+    intervals = _intervals([figure for _, figure in pending], n_resamples, seed)
+    for (entry, _), interval in zip(pending, intervals, strict=True):
+        entry["ci95"] = None if interval is None else list(interval)
+    return result
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of one split."""
+
+    label: np.ndarray  # (row,)
+    value: np.ndarray
+    weight: np.ndarray
+    scene: np.ndarray  # index of the scene in the split
+    n_scenes: int
+    of: dict[str, np.ndarray]  # metric -> its rows
+
+
+def _entry(scene: np.ndarray, **facts: Any) -> dict[str, Any]:
+    empty = {"mean": None, "std": None, "median": None, "n": len(scene), "scenes": len(np.unique(scene))}
+    return {**empty, "undefined": 0, "ci95": None, **facts}
+
+
+def _groups(data: _Rows, name: str, entry_of: Callable[[np.ndarray], dict[str, Any]]) -> dict[str, Any]:
+    """An entry for all rows of a metric, and one for each class among them and among its undefined rows."""
+    rows = data.of.get(name, np.empty(0, np.int64))
+    labels = np.unique(data.label[np.concatenate([rows, data.of.get(f"{name}_undefined", rows[:0])])])
+    by_class = {str(label): entry_of(rows[data.label[rows] == label]) for label in labels if label}
+    return {"all": entry_of(rows), "class": by_class}
+
+
+def _averages(data: _Rows, name: str, pending: list[tuple[dict[str, Any], Figure]]) -> dict[str, Any]:
+    def entry_of(rows: np.ndarray) -> dict[str, Any]:
+        value, weight, scene = data.value[rows], data.weight[rows], data.scene[rows]
+        if not weight.sum() > 0:
+            return _entry(scene)
+        mean = float(np.average(value, weights=weight))
+        std = float(np.sqrt(np.average((value - mean) ** 2, weights=weight)))
+        entry = _entry(scene, mean=mean, std=std, median=weighted_median(value, weight))
+        pending.append((entry, _mean_figure(value, weight, scene, data.n_scenes)))
+        return entry
+
+    groups = _groups(data, name, entry_of)
+    undefined = data.of.get(f"{name}_undefined", np.empty(0, np.int64))
+    groups["all"]["undefined"] = len(undefined)
+    for label, entry in groups["class"].items():
+        entry["undefined"] = int((data.label[undefined] == label).sum())
+    return groups
+
+
+def _detection(data: _Rows, level: str, pending: list[tuple[dict[str, Any], Figure]]) -> dict[str, Any]:
+    """F-measure and chance level of one level, from (scene, class, outcome) counts."""
+    labels = np.unique(data.label[data.of[f"{level}_tp"]])
+    counts = np.zeros((data.n_scenes, len(labels), len(OUTCOMES)))
+    for i, outcome in enumerate(OUTCOMES):
+        rows = data.of.get(f"{level}_{outcome}", np.empty(0, np.int64))
+        np.add.at(counts, (data.scene[rows], np.searchsorted(labels, data.label[rows]), i), data.value[rows])
+
+    def entry_of(totals: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray], n: int) -> dict[str, Any]:
+        mean = float(statistic(totals.sum(0)))
+        entry = _entry(np.flatnonzero(totals.any(1)), mean=None if np.isnan(mean) else mean, n=n)
+        if entry["mean"] is not None:
+            pending.append((entry, Figure(totals, statistic)))
+        return entry
+
+    result = {}
+    for name, statistic in ((f"f_measure_{level}", _f_measure), (f"f_measure_{level}_chance", _chance)):
+        result[name] = {
+            "unit": "ratio",
+            "all": entry_of(counts.sum(1), statistic, int(counts.sum())),
+            "class_mean": entry_of(counts.reshape(data.n_scenes, -1), _class_mean(statistic), int(counts.sum())),
+            "class": {str(label): entry_of(counts[:, i], statistic, int(counts[:, i].sum()))
+                      for i, label in enumerate(labels)},
+        }
+    return result
+
+
+def _class_mean(statistic: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """The mean over those classes for which the statistic is defined: (..., class * outcome) -> (...)."""
+
+    def mean(sums: np.ndarray) -> np.ndarray:
+        figures = statistic(sums.reshape(*sums.shape[:-1], -1, len(OUTCOMES)))
+        return _ratio(np.nansum(figures, -1), (~np.isnan(figures)).sum(-1))
+
+    return mean
