@@ -1,0 +1,298 @@
+"""A run's folder: rows, resolved configuration, provenance; each file whole or not there, the scoring resumable.
+
+    <recipe>-<profile>-<corpus>-<changed options>-<hash>/
+        run.json  config.yaml  rows.parquet  metrics.json     and what others put beside them
+        partial/<split>-<chunk>.parquet                       while the run is being scored
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field, fields
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sepbench.errors import UserError
+from sepbench.scene import Row
+from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, write_bytes, write_json, write_text
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+FORMAT = 1
+ORDER = [(name, "ascending") for name in ("split", "scene", "source", "label", "metric")]
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """A hash of the resolved configuration that does not depend on the order of its keys."""
+    text = json.dumps(finite(config), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def run_id(config: Mapping[str, Any], changed: Mapping[str, Any] | None = None) -> str:
+    """A name for the run that is safe as a file name, shorter than 120 characters, and the same for the same config.
+
+    `changed` holds the options that differ from their defaults; the name shows them, the hash is what counts.
+    """
+    parts = [config["recipe"], config["profile"], config["task"]["corpus"]]
+    parts += [f"{name}={value}" for name, value in sorted((changed or {}).items())]
+    safe = [re.sub(r"[^A-Za-z0-9_.=]+", "_", str(part).lower()) for part in parts]
+    return "-".join(safe).lstrip(".")[:110] + "-" + config_hash(config)[:8]
+
+
+class RunFolder:
+    """The one writer of a run's folder. Holds the folder's lock from `open_or_create` to `finish` or `close`."""
+
+    def __init__(self, path: Path, run: dict[str, Any], state: str, lock: FolderLock | None) -> None:
+        self.path, self.run, self.state, self._lock = path, run, state, lock
+        self.id: str = run["id"]
+        self._scored: dict[str, set[str]] = {}
+
+    @classmethod
+    def open_or_create(
+        cls,
+        root: Path,
+        config: dict[str, Any],
+        options: dict[str, Any],
+        tables: dict[str, Any] | None,
+        provenance: dict[str, Any],
+        changed: Mapping[str, Any] | None = None,
+    ) -> RunFolder:
+        """The folder of this configuration under `root`: "new", "interrupted" (go on) or "finished" (nothing to do).
+
+        UserError where another process is writing it, another format wrote it, or it was begun on other sounds.
+        """
+        name = run_id(config, changed)
+        path = Path(root) / name
+        known = _run_json(path)
+        if known and known["state"] == "finished":
+            return cls(path, _same_run(path, known, config, provenance), "finished", None)
+        _make(path)
+        lock = FolderLock(path)
+        try:
+            known = _run_json(path)  # read again: it may have been written before the lock was ours
+            if known:
+                return cls._resume(path, _same_run(path, known, config, provenance), provenance, lock)
+            run: dict[str, Any] = {"format": FORMAT, "id": name, "state": "running", "started": _now()}
+            run |= {"finished": None, "config": config, "config_hash": config_hash(config), "options": options}
+            run |= {"changed": changed, "tables": tables or {}, "wall_s": {}, "provenance": provenance}
+            run = finite(run)
+            write_text(path / "config.yaml", as_yaml(run["config"]))
+            write_json(path / "run.json", run)
+            return cls(path, run, "new", lock)
+        except BaseException:
+            lock.release()
+            raise
+
+    @classmethod
+    def _resume(cls, path: Path, run: dict[str, Any], provenance: dict[str, Any], lock: FolderLock) -> RunFolder:
+        if run["state"] == "finished":
+            lock.release()
+            return cls(path, run, "finished", None)
+        run.setdefault("resumed", []).append({"at": _now(), "provenance": finite(provenance)})
+        write_json(path / "run.json", run)
+        return cls(path, run, "interrupted", lock)
+
+    def append_rows(self, split: str, chunk_index: int, rows: list[Row]) -> None:
+        """Put the rows of a chunk of whole scenes on disk. ValueError where one of the scenes was written before."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        scenes = {row.scene for row in rows}
+        if again := scenes & self.scored_scenes(split):
+            raise ValueError(f"chunk {chunk_index} of {split}: scenes {sorted(again)[:3]} were scored before")
+        if strange := {row.split for row in rows} - {split}:
+            raise ValueError(f"chunk {chunk_index} of {split}: rows of split {sorted(strange)}")
+        columns = dict(zip((f.name for f in fields(Row)), zip(*map(astuple, rows)))) if rows else {}
+        table = pa.table({name: list(columns.get(name, ())) for name in _schema().names}, schema=_schema())
+        folder = self.path / "partial"
+        _make(folder)
+        while (path := folder / f"{split}-{chunk_index:06d}.parquet").exists():
+            chunk_index += 1  # a resumed run counts its chunks from 0 again; the scenes are others
+        buffer = io.BytesIO()
+        pq.write_table(table, buffer)
+        write_bytes(path, buffer.getvalue())
+        self._scored[split] |= scenes
+
+    def scored_scenes(self, split: str) -> set[str]:
+        """The scenes of `split` whose rows are on disk; scoring goes on with the others."""
+        if split not in self._scored:
+            chunks = [_read_parquet(path, ["scene"]) for path in self._chunks(split)]
+            self._scored[split] = {scene for chunk in chunks for scene in chunk.column("scene").to_pylist()}
+        return set(self._scored[split])
+
+    def finish(
+        self, wall_s: dict[str, float], cost: dict[str, Any] | None = None, metrics: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Merge the chunks, sum them up in metrics.json, mark the run finished; the metrics are handed back.
+
+        `metrics` replaces the summary where a run has no rows (statistics of labels). Rows are sorted first, so that
+        the result does not depend on where the run was interrupted.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        chunks = [_read_parquet(path) for path in self._chunks("*")]
+        table = pa.concat_tables([_schema().empty_table(), *chunks]).sort_by(ORDER)
+        if metrics is None:
+            from sepbench.statistics import summarise
+
+            metrics = summarise(_columns(table))
+        metrics = finite(metrics)
+        if table.num_rows:
+            buffer = io.BytesIO()
+            pq.write_table(table, buffer)
+            write_bytes(self.path / "rows.parquet", buffer.getvalue())
+        write_json(self.path / "metrics.json", metrics)
+        self.run |= {"state": "finished", "finished": _now(), "wall_s": wall_s} | ({"cost": cost} if cost else {})
+        write_json(self.path / "run.json", self.run)
+        self.state = "finished"
+        shutil.rmtree(self.path / "partial", ignore_errors=True)
+        self.close()
+        return dict(metrics)
+
+    def close(self) -> None:
+        """Let another process go on with this run."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _chunks(self, split: str) -> list[Path]:
+        return sorted((self.path / "partial").glob(f"{split}-*.parquet"))
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run's folder says of itself; all that tables and reports read."""
+
+    path: Path
+    id: str
+    config: dict[str, Any]
+    options: dict[str, Any]  # every option of the recipe, with the value it had
+    tables: dict[str, Any]  # the recipe's tables, as in recipe.yaml
+    state: str  # finished | running | interrupted
+    provenance: dict[str, Any]
+    metrics: dict[str, Any]  # split -> metric -> figures; empty until finished
+    wall_s: dict[str, float]  # stage -> seconds
+    cost: dict[str, Any] = field(default_factory=dict)
+    changed: dict[str, Any] | None = None  # options that differ from their defaults; None: not recorded
+    started: str | None = None
+    finished: str | None = None
+
+
+def read_runs(root: Path) -> list[RunRecord]:
+    """Every run below `root`, by id. Folders without a run.json of ours are passed over; UserError for a broken one."""
+    root = Path(root)
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder of results. Name the folder that holds your runs, such as results/.")
+    return sorted((_record(path, run) for path, run in _walk(root)), key=lambda run: (run.id, str(run.path)))
+
+
+def read_rows(folder: Path) -> dict[str, np.ndarray]:
+    """The rows of a finished run as one array per column of Row: (row,) each, strings as objects."""
+    return _columns(_read_parquet(Path(folder) / "rows.parquet"))
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for folder, subfolders, files in os.walk(root):
+        subfolders.sort()
+        if "run.json" not in files:
+            continue
+        run = _run_json(Path(folder))
+        if run is not None:
+            subfolders.clear()  # a run holds no runs
+            yield Path(folder), run
+
+
+def _record(path: Path, run: Mapping[str, Any]) -> RunRecord:
+    finished = run["state"] == "finished"
+    return RunRecord(
+        path=path,
+        id=run["id"],
+        config=run["config"],
+        options=run.get("options") or {},
+        tables=run.get("tables") or {},
+        state="finished" if finished else "running" if locked(path) else "interrupted",
+        provenance=run.get("provenance") or {},
+        metrics=read_json(path / "metrics.json") if finished else {},
+        wall_s=run.get("wall_s") or {},
+        cost=run.get("cost") or {},
+        changed=run.get("changed"),
+        started=run.get("started"),
+        finished=run.get("finished"),
+    )
+
+
+def _run_json(folder: Path) -> dict[str, Any] | None:
+    """The run.json of `folder`; None where there is none or it is not of a run of ours."""
+    path = folder / "run.json"
+    if not path.is_file():
+        return None
+    run = read_json(path)
+    if not isinstance(run, dict) or "format" not in run:
+        return None
+    if run["format"] != FORMAT:
+        raise UserError(
+            f"{path}: written by format {run['format']}; this sepbench reads format {FORMAT}. "
+            "Use the sepbench that wrote it, or move it away."
+        )
+    missing = [key for key in ("id", "config", "config_hash", "state") if key not in run]
+    if missing:
+        raise UserError(f"{path}: no {', '.join(missing)} in it. Restore it, or move its folder away.")
+    return run
+
+
+def _same_run(path: Path, run: dict[str, Any], config: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
+    if run["config_hash"] != config_hash(config):
+        raise UserError(f"{path}: holds a run of another configuration. Move it away.")
+    had, has = (facts.get("corpus_hash") for facts in (run.get("provenance") or {}, provenance))
+    if had and has and had != has:
+        sounds = f"corpus content {str(had)[:8]}, now {str(has)[:8]}"
+        raise UserError(f"{path}: was made from other sounds ({sounds}). Move it away, then run again.")
+    return run
+
+
+def _schema() -> pa.Schema:
+    import pyarrow as pa
+
+    types = {"str": pa.string(), "int": pa.int32(), "float": pa.float64()}
+    return pa.schema([(f.name, types[str(f.type)]) for f in fields(Row)])
+
+
+def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read: {reason}. Remove it and run again, or restore it.") from error
+
+
+def _columns(table: pa.Table) -> dict[str, np.ndarray]:
+    return {name: table.column(name).to_numpy() for name in table.column_names}
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made: {error.strerror}. Choose a folder you may write.") from error
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,240 @@
+"""Rows become tables: a comparison of methods per test set, the papers' tables beside ours, and the list of runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from sepbench.results import RunRecord, read_runs
+from sepbench.tables_facts import (
+    SYNTHETIC_NOTE,
+    corpus_words,
+    figures_of,
+    interval,
+    is_synthetic,
+    newest,
+    scene_settings,
+)
+from sepbench.tables_format import Cell, Line, Table, render, text
+from sepbench.tables_paper import paper_tables, read_published
+
+__all__ = ["Cell", "Line", "Table", "find_published", "list_runs", "make_tables", "render"]
+
+MAIN = "si_sdri"
+ELSEWHERE = {"snri": ("SNRi, dB", 1), "ca_sdri": ("CA-SDRi, dB", 1), "capi_sdri": ("CAPI-SDRi, dB", 1)}
+ELSEWHERE |= {"label_set_accuracy": ("Label sets right", 2)}  # columns that are there only where a run has the figure
+SPLITS = {"test": "unheard recordings", "seen": "new scenes of the training recordings"}
+LEGEND = (
+    "[ ]: 95 % interval. Chance: the F of always saying yes. Undefined: silent references. "
+    "Missed: sources without an answer, which no mean counts. –: not measured."
+)
+FOLDABLE = ("Corpus", "Profile", "Split", "Sources / scenes", "Supervision", "Undefined", "Missed")
+SAME_INPUT_DB = 0.01  # runs on the same scenes agree on the mean SI-SDR of the mixture far better than this
+
+
+def find_published(root: Path) -> Path | None:
+    """The published figures that belong to a folder of results: in it, in one above it, else in this repository's."""
+    root = Path(root).resolve()
+    folders = [place for parent in (root, *root.parents) for place in (parent, parent / "results")]
+    folders.append(Path(__file__).resolve().parents[2] / "results")
+    found = (folder / "published" / "paper_tables.csv" for folder in folders)
+    return next((path for path in found if path.is_file()), None)
+
+
+def make_tables(runs: Sequence[RunRecord], published_csv: Path | None, show_all: bool = False) -> list[Table]:
+    """Comparisons first, then the papers' tables that our runs fill in part (`show_all`: the empty ones too)."""
+    kept: dict[tuple[str, str], RunRecord] = {}  # a run may lie in two places: here, and among the references
+    for run in runs:
+        key = (run.id, str(run.provenance.get("corpus_hash")))
+        kept[key] = newest([run, kept.get(key, run)])
+    finished = [run for run in kept.values() if run.state == "finished"]
+    papers = paper_tables(finished, read_published(published_csv), show_all)
+    if published_csv is None:
+        absent = "The published figures were not found (published/paper_tables.csv)."
+        papers = [_noted(table, absent) for table in papers]
+    tables = [*_comparisons(finished), *papers]
+    waiting = sorted(run.id for run in kept.values() if run.state != "finished")
+    if tables and waiting:
+        tables[0] = _noted(tables[0], f"Left out, not finished: {', '.join(waiting)}.")
+    return tables
+
+
+def list_runs(root: Path) -> Table:
+    """Every run below `root`, the newest first."""
+    runs = sorted(read_runs(root), key=lambda run: run.started or "", reverse=True)
+    headings = ("State", "When", "Wall time", "SI-SDRi", "Recipe", "Corpus", "Profile", "Run")
+    return Table(f"Runs in {root}", headings, tuple(map(_listed, runs)), () if runs else ("No runs here yet.",))
+
+
+def _listed(run: RunRecord) -> Line:
+    corpus, profile = run.config["task"]["corpus"], run.config["profile"]
+    when = (run.finished or run.started or "")[:16].replace("T", " ")
+    figures = (_wall(run), _cell(run, "test", MAIN, ci=False))
+    words = (run.config["recipe"], corpus_words(corpus), profile, run.id)  # the long one last: there it breaks nothing
+    facts = {"corpus": corpus, "profile": profile, "split": "test"}
+    return Line((text(run.state), text(when), *figures, *map(text, words)), facts)
+
+
+def _comparisons(runs: Iterable[RunRecord]) -> list[Table]:
+    """One table per task, corpus content and test set; runs that were scored on other scenes never share one."""
+    groups: dict[tuple[str, str], list[list[RunRecord]]] = {}
+    for run in runs:
+        for split in run.metrics:
+            if any(figures_of(run, split, metric) for metric in (MAIN, *ELSEWHERE)):
+                same_settings = groups.setdefault((split, json.dumps(scene_settings(run, split), sort_keys=True)), [])
+                home = next((group for group in same_settings if _same_input(run, group[0], split)), None)
+                same_settings.append([run]) if home is None else home.append(run)
+    order = sorted(groups, key=lambda key: (key[0] != "test", key[0], key[1]))
+    return [_comparison(group, split) for split, settings in order for group in groups[split, settings]]
+
+
+def _same_input(one: RunRecord, other: RunRecord, split: str) -> bool:
+    """Whether two runs saw the same mixtures, as far as the figure that does not depend on the method can tell.
+
+    It cannot where a method left sources unanswered, for those have no rows.
+    """
+    a, b = (figures_of(run, split, "si_sdr_mixture") for run in (one, other))
+    if a is None or b is None or _missed(one, split) or _missed(other, split):
+        return True
+    return a.get("n") == b.get("n") and abs(a["mean"] - b["mean"]) < SAME_INPUT_DB
+
+
+def _missed(run: RunRecord, split: str) -> int | None:
+    """How many sources the method did not answer; None where separation was not scored."""
+    if figures_of(run, split, MAIN) is None:
+        return None
+    return int(((run.metrics[split].get("missed") or {}).get("all") or {}).get("n") or 0)
+
+
+def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
+    extra = {name: facts for name, facts in ELSEWHERE.items() if any(figures_of(run, split, name) for run in runs)}
+    headings = ["Method", "Supervision", "Corpus", "Profile", "Split", "Sources / scenes", "SI-SDRi, dB"]
+    headings += ["Median", "Input SI-SDR", *(heading for heading, _ in extra.values()), "F frame (chance)"]
+    headings += ["F clip (chance)", "Undefined", "Missed", "Params", "Wall time"]
+    best_first = sorted(runs, key=lambda run: (-_mean(run, split), run.id))
+    labels = _method_names(runs)
+    rows = tuple(_compared(run, labels[run.id], split, extra) for run in best_first)
+    first = runs[0]
+    task, settings = first.config["task"], scene_settings(first, split)
+    sounds = f" (content {str(settings['sounds'])[:8]})" if settings["sounds"] else ""
+    title = f"{task['name']} on {corpus_words(task['corpus'])} sounds{sounds}, {split}: {SPLITS.get(split, split)}"
+    return Table(title, tuple(headings), rows, _notes(runs, settings), FOLDABLE)
+
+
+def _compared(run: RunRecord, name: str, split: str, extra: Mapping[str, tuple[str, int]]) -> Line:
+    config, task = run.config, run.config["task"]
+    parted = (task.get("splits") or {}).get("by")
+    main = figures_of(run, split, MAIN) or {}
+    counts = [str(main[key]) for key in ("n", "scenes") if main.get(key) is not None]
+    words = [
+        name,
+        _supervision(config),
+        corpus_words(task["corpus"]),
+        config["profile"],
+        f"{split}, by {parted}" if parted else split,
+        " / ".join(counts),
+    ]
+    parameters = run.cost.get("parameters")
+    cells = [
+        *map(text, words),
+        _cell(run, split, MAIN),
+        Cell(main.get("median"), n=main.get("n"), unit="dB", runs=(run.id,)),
+        _cell(run, split, "si_sdr_mixture", ci=False),
+        *(_cell(run, split, metric, digits) for metric, (_, digits) in extra.items()),
+        _cell(run, split, "f_measure_frame", 2, ci=False),
+        _cell(run, split, "f_measure_clip", 2, ci=False),
+        Cell(main.get("undefined"), digits=0, runs=(run.id,)),
+        Cell(_missed(run, split), digits=0, runs=(run.id,)),
+        Cell(parameters, text=_short(parameters), digits=0, runs=(run.id,)),
+        _wall(run),
+    ]
+    return Line(tuple(cells), {"corpus": task["corpus"], "profile": config["profile"], "split": split})
+
+
+def _supervision(config: Mapping[str, Any]) -> str | None:
+    """What the method may learn from; for weak labels also how much they tell. An oracle cannot be overlooked."""
+    supervision = config.get("supervision")
+    if supervision == "weak" and config.get("labels_seen"):
+        return f"weak, {config['labels_seen']} labels"
+    return "ORACLE" if supervision == "oracle" else supervision
+
+
+def _cell(run: RunRecord, split: str, metric: str, digits: int = 1, ci: bool = True) -> Cell:
+    """A run's figure over all sources, with its interval and chance level where there are any."""
+    figures = figures_of(run, split, metric)
+    if figures is None:
+        return Cell()
+    chance = (figures_of(run, split, f"{metric}_chance") or {}).get("mean")
+    unit = str(run.metrics[split][metric].get("unit") or "")
+    bounds = interval(figures) if ci else None
+    return Cell(figures["mean"], bounds, n=figures.get("n"), chance=chance, unit=unit, digits=digits, runs=(run.id,))
+
+
+def _mean(run: RunRecord, split: str) -> float:
+    figures = figures_of(run, split, MAIN)
+    return float("-inf") if figures is None else float(figures["mean"])
+
+
+def _method_names(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """The name of each run's method with the options that tell it from its default and from its neighbours."""
+    names = {}
+    for run in runs:
+        kind = (run.config["recipe"], run.config["profile"])
+        told = [_told(mate) for mate in runs if (mate.config["recipe"], mate.config["profile"]) == kind]
+        every = sorted(set(chain.from_iterable(told)))
+        differing = {key for key in every if len({str(facts.get(key)) for facts in told}) > 1}
+        own = _told(run)
+        shown = [f"{key}={_plain(own[key])}" for key in own if key in differing or key in (run.changed or {})]
+        name = run.config.get("name") or run.config["recipe"]
+        names[run.id] = f"{name} ({', '.join(shown)})" if shown else name
+    return names
+
+
+def _told(run: RunRecord) -> dict[str, Any]:
+    """What may tell two runs of a recipe apart, by the names that the command line has for it."""
+    config = run.config
+    facts = dict(run.options if run.changed is None else run.changed)
+    for part in ("train", "sizes"):
+        facts |= {f"{part}.{key}": value for key, value in (config.get(part) or {}).items()}
+    inner = (config.get("inner") or {}).get("run")
+    return facts | {"seed": config.get("seed")} | ({"inner": Path(str(inner)).name} if inner else {})
+
+
+def _notes(runs: Sequence[RunRecord], settings: Mapping[str, Any]) -> tuple[str, ...]:
+    mixing = ", ".join(f"{key} {_plain(value)}" for key, value in settings["mixing"].items())
+    classes = ", ".join(settings["classes"] or [])
+    scenes = f"Scenes: {settings['seconds']} s at {settings['sample_rate_hz']} Hz; {mixing}; classes {classes}."
+    notes = [SYNTHETIC_NOTE] if is_synthetic(str(settings["corpus"])) else []
+    if any(run.config.get("supervision") == "oracle" for run in runs):
+        notes.append("ORACLE: the method is handed the true sources; a ceiling, not a contestant.")
+    return (*notes, scenes, LEGEND)
+
+
+def _plain(value: object) -> str:
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+
+
+def _short(count: float | None) -> str | None:
+    """1234567 -> 1.23 M."""
+    if count is None:
+        return None
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {letter}" if count < 1000 * size else f"{count / size:.0f} {letter}"
+    return str(count)
+
+
+def _wall(run: RunRecord) -> Cell:
+    if not run.wall_s:
+        return Cell()
+    seconds = sum(run.wall_s.values())
+    minutes = seconds / 60
+    words = f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
+    return Cell(seconds, text=words, unit="s", runs=(run.id,))
+
+
+def _noted(table: Table, note: str) -> Table:
+    return Table(table.title, table.headings, table.rows, (*table.notes, note), table.foldable)

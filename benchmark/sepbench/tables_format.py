@@ -1,0 +1,229 @@
+"""Tables as values, and the four ways to write them: terminal, Markdown, CSV, LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sepbench.errors import UserError, nearest
+
+DASH = "–"
+MAX_WIDTH = 1000  # of a terminal, in characters
+SHORT = 16  # words of a column that are no longer than this stay on one line
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure and what stands beside it. What was not measured is None and prints as a dash, never as 0."""
+
+    value: float | None = None
+    ci: tuple[float, float] | None = None  # 95 % interval
+    std: float | None = None
+    n: int | None = None  # scored sources (or scenes, frames) behind the value
+    published: str | None = None  # the paper's figure as printed; "–": it cannot be read; None: not in the paper
+    published_std: str | None = None
+    chance: float | None = None  # what answering without listening scores
+    text: str | None = None  # printed in place of the value
+    unit: str = ""
+    digits: int = 1
+    runs: tuple[str, ...] = ()  # run ids; the mean over runs that differ in nothing but the seed
+
+    def show(self) -> str:
+        """The cell as people read it: `3.4 ± 5.1 [3.1, 3.7] (paper 6.8 ± 6.3)`."""
+        if self.text is not None:
+            return self.text
+        parts = [DASH if self.value is None else self._number(self.value)]
+        if self.value is not None:
+            parts += [] if self.std is None else [f"± {self._number(self.std)}"]
+            parts += [] if self.ci is None else [f"[{self._number(self.ci[0])}, {self._number(self.ci[1])}]"]
+            parts += [] if self.chance is None else [f"({self._number(self.chance)})"]
+            parts += [f"({len(self.runs)} runs)"] if len(self.runs) > 1 else []
+        if self.published is not None:
+            parts.append(f"(paper {self.published}" + (f" ± {self.published_std})" if self.published_std else ")"))
+        return " ".join(parts)
+
+    def _number(self, value: float) -> str:
+        shown = f"{value:.{self.digits}f}"
+        return shown.lstrip("-") if float(shown) == 0 else shown
+
+
+def text(words: object) -> Cell:
+    """A cell of words; a dash where there are none."""
+    return Cell(text=DASH if words is None or words == "" else str(words))
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table, and which sounds its figures are on."""
+
+    cells: tuple[Cell, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)  # corpus, profile, split: for the CSV
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and as many cells in each row; `foldable` headings may move to the title where they hold one value."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: tuple[Line, ...]
+    notes: tuple[str, ...] = ()
+    foldable: tuple[str, ...] = ()
+
+
+def render(tables: Sequence[Table], format: str = "terminal", screen: bool | None = None) -> str:
+    """The tables as text. `format`: terminal, md, csv (every figure on its own row, full precision) or latex.
+
+    `screen`: whether a terminal's colours and width are to be used; None: where standard output is one.
+    """
+    if format not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise UserError(f"no table format '{format}'. Choose one of {known}.{nearest(format, FORMATS)}")
+    if format == "terminal" and (sys.stdout.isatty() if screen is None else screen):
+        return "\n".join(_rich(_fold(table)) for table in tables)
+    return FORMATS[format](tables)
+
+
+def _terminal(tables: Sequence[Table]) -> str:
+    return "\n".join(_plain(_fold(table)) for table in tables)
+
+
+def _fold(table: Table) -> Table:
+    """Empty columns leave, foldable ones of one value move into the title: screens and pages are narrow."""
+    shown = [[cell.show() for cell in row.cells] for row in table.rows]
+    values = [{row[i] for row in shown} for i in range(len(table.headings))]
+    empty = {i for i, held in enumerate(values) if held == {DASH}}
+    single = {i for i, held in enumerate(values) if len(held) == 1} - empty
+    fold = [i for i in sorted(single) if table.headings[i] in table.foldable]
+    keep = [i for i in range(len(table.headings)) if i not in empty and i not in fold]
+    facts = "; ".join(f"{table.headings[i].lower()}: {next(iter(values[i]))}" for i in fold)
+    rows = tuple(Line(tuple(row.cells[i] for i in keep), row.facts) for row in table.rows)
+    title = f"{table.title}\n({facts})" if facts else table.title
+    return Table(title, tuple(table.headings[i] for i in keep), rows, table.notes)
+
+
+def _plain(table: Table) -> str:
+    grid = [list(table.headings), *([cell.show() for cell in row.cells] for row in table.rows)]
+    widths = [max(map(len, column)) for column in zip(*grid)]
+    right = [_is_numeric(table, i) for i in range(len(widths))]
+    lines = [
+        "  ".join(word.rjust(width) if r else word.ljust(width) for word, width, r in zip(row, widths, right)).rstrip()
+        for row in grid
+    ]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join([table.title, "", *lines, "", *table.notes]).rstrip() + "\n"
+
+
+def _rich(table: Table) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.measure import Measurement
+    from rich.table import Table as RichTable
+
+    shown = [[cell.show().replace(" (paper ", "\n(paper ") for cell in row.cells] for row in table.rows]
+    grid = RichTable(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        title=escape(table.title),
+        title_justify="left",
+        title_style="bold",
+        caption=escape("\n".join(table.notes)) or None,
+        caption_justify="left",
+    )
+    for i, heading in enumerate(table.headings):
+        words = [row[i] for row in shown]
+        numeric = _is_numeric(table, i)
+        widest = max((len(line) for word in words for line in word.split("\n")), default=0)
+        whole = numeric or widest <= SHORT or not any(" " in word for word in words)  # figures and ids are not broken
+        fitting = heading.replace(" ", "\n") if len(heading) > widest else heading
+        least = widest if whole else max(len(part) for word in words for part in word.split())
+        least = max(least, *map(len, fitting.split("\n")))
+        grid.add_column(escape(fitting), justify="right" if numeric else "left", no_wrap=whole, min_width=least)
+    for row in shown:
+        grid.add_row(*map(escape, row))
+    out = io.StringIO()
+    console = Console(file=out, width=MAX_WIDTH, force_terminal=True, highlight=False)
+    needed = Measurement.get(console, console.options, grid).minimum
+    console.width = max(needed, shutil.get_terminal_size((100, 24)).columns)
+    console.print(grid)
+    return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
+
+
+def _is_numeric(table: Table, i: int) -> bool:
+    return any(row.cells[i].value is not None for row in table.rows)
+
+
+def _markdown(tables: Sequence[Table]) -> str:
+    return "\n".join(map(_markdown_table, tables))
+
+
+def _markdown_table(table: Table) -> str:
+    def line(words: Sequence[str]) -> str:
+        return "| " + " | ".join(word.replace("|", "\\|").replace("\n", " ") for word in words) + " |"
+
+    rules = ["---:" if _is_numeric(table, i) else "---" for i in range(len(table.headings))]
+    rows = [line([cell.show() for cell in row.cells]) for row in table.rows]
+    notes = [f"- {note}" for note in table.notes]
+    return "\n".join([f"### {table.title}", "", line(table.headings), line(rules), *rows, "", *notes]).rstrip() + "\n"
+
+
+CSV_COLUMNS = ["table", "row", "column", "value", "ci_low", "ci_high", "std", "n", "unit", "chance", "published"]
+CSV_COLUMNS += ["published_std", "corpus", "profile", "split", "runs"]
+
+
+def _csv(tables: Sequence[Table]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for table in tables:
+        for row in table.rows:
+            for heading, cell in zip(table.headings, row.cells):
+                if cell.value is not None or cell.published not in (None, DASH):
+                    writer.writerow(_csv_row(table.title, row, heading, cell))
+    return out.getvalue()
+
+
+def _csv_row(title: str, row: Line, heading: str, cell: Cell) -> list[object]:
+    low, high = cell.ci or (None, None)
+    published = [None if figure == DASH else figure for figure in (cell.published, cell.published_std)]
+    facts = [row.facts.get(name) for name in ("corpus", "profile", "split")]
+    figures = [cell.value, low, high, cell.std, cell.n, cell.unit, cell.chance]
+    return [title, row.cells[0].show(), heading, *figures, *published, *facts, " ".join(cell.runs)]
+
+
+LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "±": r"$\pm$"}
+LATEX |= {"λ": r"$\lambda$", "≥": r"$\geq$", "…": r"\dots{}"} | {mark: "\\" + mark for mark in "&%$#_{}"}
+
+
+def _tex(words: str) -> str:
+    """`words` so that LaTeX prints them as they are."""
+    escaped = re.sub("|".join(map(re.escape, LATEX)), lambda found: LATEX[found[0]], words)
+    return "{}" + escaped if escaped.startswith("[") else escaped  # else the line break before it would eat the bracket
+
+
+def _latex(tables: Sequence[Table]) -> str:
+    return "% \\usepackage{booktabs}\n" + "\n".join(map(_latex_table, tables))
+
+
+def _latex_table(table: Table) -> str:
+    table = _fold(table)
+    columns = "".join("r" if _is_numeric(table, i) else "l" for i in range(len(table.headings)))
+    rows = [" & ".join(_tex(cell.show()) for cell in row.cells) + r" \\" for row in table.rows]
+    caption = " ".join([table.title.replace("\n", " ") + ".", *table.notes])
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(caption)}}}", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", " & ".join(map(_tex, table.headings)) + r" \\", r"\midrule", *rows, r"\bottomrule"]
+    return "\n".join([*lines, r"\end{tabular}", r"\end{table}"]) + "\n"
+
+
+FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
+    "terminal": _terminal,
+    "md": _markdown,
+    "csv": _csv,
+    "latex": _latex,
+}
