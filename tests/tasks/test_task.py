@@ -24,7 +24,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for label in CLASSES:
         (root / label).mkdir()
         for take in range(12):
-            soundfile.write(root / label / f"{label}{take}.wav", random.uniform(-0.3, 0.3, RATE_HZ + 80 * take), RATE_HZ)
+            noise = random.uniform(-0.3, 0.3, RATE_HZ + 80 * take)
+            soundfile.write(root / label / f"{label}{take}.wav", noise, RATE_HZ)
     return root
 
 
@@ -54,9 +55,10 @@ def test_a_task_says_what_a_method_is_built_from(folder: Path):
 
 def test_each_split_draws_on_its_own_clips_and_seen_on_those_of_training(folder: Path):
     task = task_of(folder, scenes={"seen": 2})
-    drawn = {split: set(task.planner(split, 0).plan(0, 200).clip.tolist()) for split in ("train", "valid", "test", "seen")}
-    assert drawn["seen"] == drawn["train"] == set(task.members["train"])
-    assert not drawn["train"] & drawn["valid"] and not drawn["train"] & drawn["test"] and not drawn["valid"] & drawn["test"]
+    splits = ("train", "valid", "test", "seen")
+    train, valid, test, seen = (set(task.planner(split, 0).plan(0, 200).clip.tolist()) for split in splits)
+    assert seen == train == set(task.members["train"])
+    assert not train & valid and not train & test and not valid & test
 
 
 def test_seen_scenes_are_not_those_of_training(folder: Path):

@@ -1,0 +1,60 @@
+"""What the command line says, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def report(folders: Sequence[Path], results: Path) -> str:
+    """The table of the runs in `folders`, where they lie, and what can be done with them next."""
+    from sepbench.results import read_runs
+    from sepbench.tables import find_published, make_tables, render
+
+    runs = [run for folder in folders for run in read_runs(folder)]
+    lines = [render(make_tables(runs, find_published(results)))]
+    for folder in folders:
+        lines.append(f"Run:     {folder}")
+        for title, part in (("Listen:", "audio"), ("See:", "figures")):
+            if (folder / part).is_dir():
+                lines.append(f"{title:8} {folder / part}: {_shortened(sorted((folder / part).iterdir()))}")
+        if (folder / "weights").is_dir():
+            lines.append(f"Use:     sepbench separate {folder} YOUR_RECORDING.wav -o separated")
+    return "\n".join([*lines, f"All runs beside the published figures: sepbench table {results}"])
+
+
+def differing(options: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:
+    """The options in which one run of a grid differs from the others."""
+    return ", ".join(
+        f"{name}={value}" for name, value in options.items() if any(other[name] != value for other in among)
+    )
+
+
+def described(facts: Mapping[str, Any]) -> str:
+    """A corpus: what was found, counts per class and fold, licence, where to get it. `facts` are corpora.describe's."""
+    head = f"{facts['name']}: {facts['clips']} clips of {facts['recordings']} recordings, {facts['hours']:.1f} h"
+    folds = facts["folds"]
+    rows = [
+        (label, own["clips"], own["foreground"], own["recordings"], *(own["folds"][fold] or "" for fold in folds))
+        for label, own in facts["classes"].items()
+    ]
+    shown = _table(head, ("Class", "Clips", "Foreground", "Recordings", *(f"Fold {fold}" for fold in folds)), rows)
+    return f"{shown}\nLicence: {facts['licence']}\nHome: {facts['home']}\n"
+
+
+def heard_when(rows: Iterable[Mapping[str, Any]], title: str) -> str:
+    """Which class was heard when: rows of label, on_s, off_s and confidence."""
+    shown = [(row["label"], f"{row['on_s']:.2f}", f"{row['off_s']:.2f}", f"{row['confidence']:.2f}") for row in rows]
+    return _table(title, ("Class", "From, s", "To, s", "Probability"), shown)
+
+
+def _table(title: str, headings: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
+    from sepbench.tables import Line, Table, render
+    from sepbench.tables_format import text
+
+    return render([Table(title, headings, tuple(Line(tuple(map(text, row))) for row in rows))])
+
+
+def _shortened(files: Sequence[Path], n: int = 4) -> str:
+    return ", ".join(file.name for file in files[:n]) + (f" and {len(files) - n} more" if len(files) > n else "")

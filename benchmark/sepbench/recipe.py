@@ -1,0 +1,261 @@
+"""recipe.yaml -> a validated Recipe -> a resolved configuration -> the method, built."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, PrivateAttr, ValidationError
+
+from sepbench.errors import UserError, nearest
+from sepbench.loading import load_from
+from sepbench.recipe_yaml import FILE, first_complaint, nearest_recipe, parsed, read_yaml
+from sepbench.schema import (
+    OPTION_NAME,
+    Inner,
+    LabelsSeen,
+    Option,
+    Paper,
+    Part,
+    Profile,
+    ProfileName,
+    Supervision,
+    Table,
+    TaskOption,
+    Variant,
+)
+from sepbench.settings import Settings, merged, place, replace
+
+if TYPE_CHECKING:
+    from sepbench.method import Method
+    from sepbench.scene import TaskInfo
+
+SETTABLE = ("params", "train", "sizes", "task")
+# options of `sepbench run` itself, which no recipe may take
+RESERVED = (
+    "profile",
+    "table",
+    "data",
+    "corpus",
+    "set",
+    "seed",
+    "results",
+    "again",
+    "device",
+    "threads",
+    "inner",
+    "help",
+)
+
+
+class Recipe(Part):
+    """A contestant as its YAML declares it. `resolve` makes the configuration of one run of it."""
+
+    name: str
+    kind: Literal["recipe", "baseline"] = "recipe"
+    paper: Paper | None = None
+    method: str = Field(pattern=r"^[\w/]+\.py:\w+$")
+    supervision: Supervision
+    labels_seen: LabelsSeen = "frame"
+    task: str
+    params: dict[str, Option] = Field(default_factory=dict)
+    task_params: dict[str, TaskOption] = Field(default_factory=dict)
+    variants: list[Variant] = Field(default_factory=list)
+    profiles: dict[ProfileName, Profile] = Field(min_length=1)
+    inner: Inner | None = None
+    tables: dict[str, Table] = Field(default_factory=dict)
+    _folder: Path = PrivateAttr(default=Path())
+
+    @property
+    def folder(self) -> Path:
+        """Where the recipe lies."""
+        return self._folder
+
+    @property
+    def options(self) -> dict[str, Option]:
+        """Every option of `sepbench run`, params first."""
+        return {**self.params, **self.task_params}
+
+    def read(self, values: Mapping[str, Any], where: str = "") -> dict[str, Any]:
+        """`values` of options in the options' own types. UserError for an unknown option or a value not allowed."""
+        for name in values:
+            if name not in self.options:
+                known = nearest(name, self.options) or f" Known: {', '.join(self.options)}."
+                raise UserError(f"{where}{name}: {self.name} has no such option.{known}")
+        return {name: self.options[name].read(where + name, value) for name, value in values.items()}
+
+    def defaults(self, profile: str) -> dict[str, Any]:
+        """What every option is in `profile` unless the user says otherwise."""
+        if profile not in self.profiles:
+            raise UserError(
+                f"--profile: got '{profile}'; there is {', '.join(self.profiles)}.{nearest(profile, self.profiles)}"
+            )
+        declared = {name: option.default for name, option in self.options.items()}
+        return self.read({**declared, **self.profiles[profile].params})
+
+    def resolve(
+        self, profile: str, options: Mapping[str, Any] | None = None, sets: Sequence[str] = (),
+        data: Mapping[str, Any] | None = None, seed: int = 0,
+        corpus: str | None = None, inner: Path | str | None = None,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
+        """The configuration of one run, a plain nested dict, and the value of every option in it.
+
+        Later wins: the option's default, the profile, `options`, `sets` ("train.steps=10"). The corpus is `corpus`,
+        else the task's own where `data` says where it lies, else the profile's. UserError for what does not exist or
+        is not allowed.
+        """
+        defaults = self.defaults(profile)
+        ours, others = self._sorted_sets(sets)
+        values = {**defaults, **self.read(options or {}), **ours}
+        config = self._base(profile, values, data or {}, corpus)
+        config |= {"seed": seed, "inner": self._inner(inner)}
+        for path, value, text in others:
+            config |= replace({name: config[name] for name in SETTABLE}, path, value, text)
+        return json.loads(json.dumps(config)), values  # plain, and shared with nothing
+
+    def retarget(
+        self, config: Mapping[str, Any], options: Mapping[str, Any], sets: Sequence[str], data: Mapping[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The configuration and options of a trained run, to be scored on other scenes: only `task.` may change."""
+        from sepbench.tasks import load_task
+
+        ours, others = self._sorted_sets(sets)
+        task, values = json.loads(json.dumps(config["task"])), {**options, **ours}
+        for name in (*(f"params.{name}" for name in ours if name in self.params), *(path for path, _, _ in others)):
+            if not name.startswith("task."):
+                raise UserError(f"--set {name}: what was learnt stays as it is; a test sets task.<name> alone.")
+        own = load_task(self.task, {})["corpus"]
+        task["corpus"] = own if own in data else task["corpus"]
+        for name in ours:
+            task = place(task, self.task_params[name].path, ours[name])
+        for path, value, text in others:
+            task = replace({"task": task}, path, value, text)["task"]
+        return {**json.loads(json.dumps(config)), "task": task}, values
+
+    def _sorted_sets(self, sets: Sequence[str]) -> tuple[dict[str, Any], list[tuple[str, Any, str]]]:
+        """What --set says of options (option -> value), and the rest: path, value, text as typed."""
+        paths = {f"params.{name}": name for name in self.params}
+        paths |= {f"task.{option.path}": name for name, option in self.task_params.items()}
+        each_set = [parsed(text) for text in sets]
+        ours = {paths[path]: value for path, value, _ in each_set if path in paths}
+        return self.read(ours), [each for each in each_set if each[0] not in paths]
+
+    def _base(
+        self, profile: str, values: dict[str, Any], data: Mapping[str, Any], corpus: str | None
+    ) -> dict[str, Any]:
+        chosen = self.profiles[profile]  # type: ignore[index]
+        task = self._task(chosen, data, corpus)
+        for name, option in self.task_params.items():
+            try:
+                task = place(task, option.path, values[name])
+            except KeyError:
+                raise UserError(
+                    f"{self.folder / FILE}: task_params.{name}.path: task '{self.task}' has no '{option.path}'."
+                ) from None
+        claim = {"supervision": self.supervision, "labels_seen": self.labels_seen}
+        for variant in self.variants:
+            if all(values[name] == value for name, value in self.read(variant.when).items()):
+                claim |= {key: getattr(variant, key) for key in claim if getattr(variant, key)}
+        return {
+            "recipe": self.folder.name, "name": self.name, "kind": self.kind,
+            "paper": self.paper.model_dump(exclude_none=True) if self.paper else None, "profile": profile, **claim,
+            "params": {name: values[name] for name in self.params},
+            "train": chosen.train, "sizes": chosen.sizes, "task": task,
+        }  # fmt: skip
+
+    def _task(self, profile: Profile, data: Mapping[str, Any], corpus: str | None) -> dict[str, Any]:
+        from sepbench.tasks import load_task
+
+        own = load_task(self.task, {})["corpus"]
+        corpus = corpus or (own if own in data else profile.corpus or own)
+        return load_task(self.task, merged(profile.task, {"corpus": corpus}))
+
+    def _inner(self, run: Path | str | None) -> dict[str, str] | None:
+        if run is None:
+            return None
+        if self.inner is None:
+            raise UserError(f"--inner {run}: {self.name} wraps no other method; leave --inner away.")
+        try:
+            recipe = json.loads((Path(run) / "run.json").read_text(encoding="utf-8"))["config"]["recipe"]
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(
+                f"--inner {run}: that is no run (no run.json that can be read). `sepbench ls` lists runs."
+            ) from None
+        if recipe != Path(self.inner.recipe).name:
+            raise UserError(f"--inner {run}: that is a run of {recipe}; {self.name} wraps {self.inner.recipe}.")
+        return {"recipe": self.inner.recipe, "run": str(run)}
+
+    def grid(self, table: str) -> list[dict[str, Any]]:
+        """The options of each run that the published table `table` needs, each once."""
+        if table not in self.tables:
+            known = ", ".join(self.tables) or "none"
+            raise UserError(f"--table: got '{table}'; {self.name} has {known}.{nearest(table, self.tables)}")
+        found = self.tables[table]
+        columns = [{}] if found.columns == "classes" else [column.when for column in found.columns]
+        cells = [{**found.when, **row.when, **column} for row, column in itertools.product(found.rows, columns)]
+        return [cell for i, cell in enumerate(cells) if cell not in cells[:i]]
+
+    def tables_plain(self) -> dict[str, Any]:
+        """The tables as plain dicts, for run.json."""
+        return {name: table.model_dump(exclude_none=True) for name, table in self.tables.items()}
+
+
+def load_recipe(folder: Path | str) -> Recipe:
+    """The recipe in `folder`. UserError with file, key and nearest match where it is missing or wrong."""
+    folder = Path(folder)
+    file = folder / FILE
+    if not file.is_file():
+        raise UserError(f"{folder}: no recipe there (no {FILE}).{nearest_recipe(folder)}")
+    try:
+        recipe = Recipe.model_validate(read_yaml(file.read_text(encoding="utf-8")))
+        recipe._folder = folder.resolve()
+        _check(recipe)
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: not YAML: it is not UTF-8 text. Save it as UTF-8.") from None
+    except ValidationError as error:
+        raise UserError(f"{file}: {first_complaint(error)}") from None
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    """What pydantic cannot see: that every name and value that the file uses is one that it declares."""
+    if not recipe.folder.name.isidentifier():
+        raise UserError(f"folder '{recipe.folder.name}' must be an importable word: letters, digits, underscores.")
+    for name in [*recipe.params, *recipe.task_params]:
+        if not re.fullmatch(OPTION_NAME, name) or name in RESERVED:
+            raise UserError(f"{name}: an option's name is lower case, and none of {', '.join(RESERVED)}.")
+    if both := set(recipe.params) & set(recipe.task_params):
+        raise UserError(f"{both.pop()}: stands in params and in task_params; keep one.")
+    for name, option in recipe.options.items():
+        group = "params" if name in recipe.params else "task_params"
+        option.read(f"{group}.{name}.default", option.default)
+    for name, profile in recipe.profiles.items():
+        recipe.read(profile.params, f"profiles.{name}.params.")
+    for i, variant in enumerate(recipe.variants):
+        recipe.read(variant.when, f"variants[{i}].when.")
+    for name, table in recipe.tables.items():
+        cells = [*table.rows, *([] if table.columns == "classes" else table.columns)]
+        for when in [table.when, *(cell.when for cell in cells)]:
+            recipe.read(when, f"tables.{name}: when.")
+
+
+def load_class(recipe: Recipe) -> type:
+    """The class that recipe.yaml's `method` names. UserError where the file or the class is not there."""
+    path, _, name = recipe.method.partition(":")
+    try:
+        return load_from(recipe.folder, path, name)
+    except UserError as error:
+        raise UserError(f"{recipe.folder / FILE}: method: {error}") from None
+
+
+def build(recipe: Recipe, config: Mapping[str, Any], task_info: TaskInfo, inner: Method | None = None) -> Method:
+    """The method, ready to fit or load: `Class(settings, task_info)`, or with the method it wraps as the third."""
+    names = ("params", "train", "sizes", "seed", "supervision", "labels_seen")
+    settings = Settings(**{name: config[name] for name in names})
+    return load_class(recipe)(settings, task_info, *([inner] if inner is not None else []))

@@ -1,0 +1,76 @@
+"""Reading YAML strictly, and saying in one line what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from sepbench.errors import UserError, nearest
+
+FILE = "recipe.yaml"
+
+
+def read_yaml(text: str) -> Any:
+    """What `text` holds. UserError, one line, where it is no YAML or a key stands twice."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"not YAML: {' '.join(str(error).split())}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which 1e-4 is a number, as in YAML 1.2, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_FLOAT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
+
+
+def parsed(text: str) -> tuple[str, Any, str]:
+    """`a.b=c` -> (a.b, c as YAML reads it, c as typed)."""
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise UserError(f"--set {text}: wanted PATH=VALUE, such as train.steps=100.")
+    try:
+        found = read_yaml(value)
+    except UserError:
+        raise UserError(
+            f"--set {text}: {value!r} is not YAML; write a number, text, null or a list such as [1, 2]."
+        ) from None
+    return path.strip(), found, value.strip()
+
+
+def first_complaint(error: ValidationError) -> str:
+    """The most telling complaint: the one that lies deepest."""
+    found = max(error.errors(), key=lambda each: len(each["loc"]))
+    where = ".".join(str(part) for part in found["loc"])
+    said = found["msg"].removeprefix("Value error, ")
+    if found["type"] == "literal_error":
+        close = nearest(found["input"], re.findall(r"[a-z]+", said))
+        said = f"got {found['input']!r}; {said[0].lower()}{said[1:]}.{close}"
+    return f"{where}: {said}" if where else said
+
+
+def nearest_recipe(folder: Path) -> str:
+    """The recipe that was probably meant: in the same parent, or in recipes/ and baselines/ here."""
+    parents = dict.fromkeys([folder.parent, Path("recipes"), Path("baselines")])
+    known = {str(file.parent): file.parent.name for parent in parents for file in sorted(parent.glob(f"*/{FILE}"))}
+    for path, name in known.items():
+        if name == folder.name:
+            return f" Did you mean '{path}'?"
+    close = nearest(folder.name, known.values())
+    matches = [path for path, name in known.items() if f"'{name}'" in close]
+    if matches:
+        return f" Did you mean '{matches[0]}'?"
+    return f" Known: {', '.join(known)}." if known else " Point at a folder that holds one, such as recipes/weak_label."

@@ -1,0 +1,206 @@
+"""The whole benchmark as one loop: a method learns, answers each scene, and the judge writes rows."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sepbench.devices import choose_device, device
+from sepbench.errors import UserError
+from sepbench.evaluate import evaluate
+from sepbench.method import Method, Training, WeakTraining
+from sepbench.provenance import provenance
+from sepbench.recipe import Recipe, build, load_recipe
+from sepbench.results import RunFolder, RunRecord, read_runs, run_id
+from sepbench.scene import Row, Scene
+from sepbench.storage import read_json, write_json
+from sepbench.tasks.task import Task, build_task
+
+CHUNK = 20  # scenes that are answered together; an interruption costs at most so many
+
+
+def run_one(
+    config: dict[str, Any], options: dict[str, Any], recipe: Recipe, data: Mapping[str, str], results: Path,
+    again: bool, device: str, progress: Any,
+) -> Path:  # fmt: skip
+    """Fit, score and keep one configuration; the folder of the run. Goes on where an earlier start stopped."""
+    choose_device(device)
+    began_s = time.perf_counter()
+    task = build_task(config["task"], data, progress)
+    with _open(config, options, recipe, task, results, again) as folder:
+        if folder.state == "finished":
+            progress.say(f"{folder.id} is finished; --again runs it anew.")
+            return folder.path
+        wall_s = {"data": time.perf_counter() - began_s}
+        method = build(recipe, config, task.info, _inner(config, task))
+        cost = _fit(method, config, task, folder.path, wall_s, progress)
+        _score(method, config, task, folder, wall_s, progress)
+        _keep(method, config, task, folder, wall_s, cost, progress)
+    return folder.path
+
+
+def test_run(
+    run: Path, data: Mapping[str, str], sets: Sequence[str], results: Path, again: bool, device: str, progress: Any
+) -> Path:
+    """Score what a finished run has learnt on other scenes, as a run of its own."""
+    choose_device(device)
+    began_s = time.perf_counter()
+    record, recipe = finished_run(run)
+    config, options = recipe.retarget(record.config, record.options, sets, data)
+    config["trained_by"] = record.id
+    task = build_task(config["task"], data, progress)
+    with _open(config, options, recipe, task, results, again) as folder:
+        if folder.state == "finished":
+            progress.say(f"{folder.id} is finished; --again runs it anew.")
+            return folder.path
+        method = build(recipe, config, task.info, _inner(config, task))
+        method.load(Path(run) / "weights")
+        wall_s = {"data": time.perf_counter() - began_s}
+        _score(method, config, task, folder, wall_s, progress)
+        _keep(method, config, task, folder, wall_s, record.cost, progress)
+    return folder.path
+
+
+def finished_run(run: Path) -> tuple[RunRecord, Recipe]:
+    """What a run says of itself, and the recipe that made it. UserError where either is not to be had."""
+    record = next((each for each in read_runs(Path(run)) if each.path.resolve() == Path(run).resolve()), None)
+    if record is None or record.state != "finished":
+        raise UserError(f"{run}: not a finished run. Give its command again, and it goes on where it stopped.")
+    if not (record.path / "weights").is_dir():
+        raise UserError(f"{run}: holds no weights. Run its recipe again to train it here.")
+    wanted = Path(record.provenance.get("recipe_folder") or "")
+    above = [Path(), *Path(run).resolve().parents, *Path(__file__).resolve().parents]
+    for folder in (place / wanted for place in above):
+        if (folder / "recipe.yaml").is_file():
+            return record, load_recipe(folder)
+    raise UserError(f"{run}: its recipe '{wanted}' is not here. Call from the folder that holds recipes/.")
+
+
+def _open(
+    config: dict[str, Any], options: dict[str, Any], recipe: Recipe, task: Task, results: Path, again: bool
+) -> RunFolder:
+    defaults = recipe.defaults(config["profile"])
+    changed = {name: value for name, value in options.items() if value != defaults[name]}
+    if again:
+        shutil.rmtree(results / run_id(config, changed), ignore_errors=True)
+    repository = Path(__file__).resolve().parents[2]
+    seeds = {"run": config["seed"], "scenes": config["task"]["scenes"]["seed"]}
+    facts = provenance(repository, seeds, {"hash": task.cache.content_hash, "clips": len(task.cache.clips)})
+    folder = recipe.folder.resolve()
+    inside = folder.is_relative_to(repository)
+    facts["recipe_folder"] = str(folder.relative_to(repository) if inside else folder)
+    facts["device"] = str(device())
+    facts["splits"] = {split: len(members) for split, members in task.members.items()}
+    return RunFolder.open_or_create(results, config, options, recipe.tables_plain(), facts, changed)
+
+
+def _inner(config: Mapping[str, Any], task: Task) -> Method | None:
+    """The method that this one wraps, as its own run left it."""
+    if not config.get("inner"):
+        return None
+    record, recipe = finished_run(Path(config["inner"]["run"]))
+    theirs, ours = record.config["task"], config["task"]
+    for name in ("classes", "sample_rate_hz"):
+        if theirs[name] != ours[name]:
+            raise UserError(
+                f"--inner {record.path}: was trained with {name} {theirs[name]}; this task has {ours[name]}."
+            )
+    method = build(recipe, record.config, task.info)
+    method.load(record.path / "weights")
+    return method
+
+
+def _fit(
+    method: Method, config: Mapping[str, Any], task: Task, folder: Path, wall_s: dict[str, float], progress: Any
+) -> dict[str, Any]:
+    """Have the method learn, once; what it says it cost. A type says who may look: weak scenes hold no source."""
+    done = folder / "fit.json"
+    if done.is_file():
+        method.load(folder / "weights")
+    elif config["supervision"] in ("none", "oracle"):
+        return {}
+    else:
+        seed, fixed = int(config["seed"]), int(config["task"]["scenes"]["seed"])
+        rest: dict[str, Any] = {"folder": folder / "checkpoints", "seed": seed, "progress": progress}
+        if config["supervision"] == "weak":
+            seen = config["labels_seen"]
+            training: Any = WeakTraining(task.weak("train", seed, seen), task.weak("valid", fixed, seen), **rest)
+        else:
+            training = Training(task.isolated("train", seed), task.isolated("valid", fixed), **rest)
+        cost = method.fit(training) or {}
+        method.save(folder / "weights")
+        write_json(done, {"cost": cost})
+        for stage in (folder / "checkpoints").glob("*/history.csv"):
+            shutil.copy(stage, folder / f"history-{stage.parent.name}.csv")
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    cost = read_json(done)["cost"]
+    wall_s["fit"] = sum(stage.get("seconds", 0.0) for stage in cost.values() if isinstance(stage, dict))
+    return dict(cost)
+
+
+def _score(
+    method: Method, config: Mapping[str, Any], task: Task, folder: RunFolder, wall_s: dict[str, float], progress: Any
+) -> None:
+    """The loop. Scenes that were scored before an interruption are not scored again."""
+    began_s = time.perf_counter()
+    for split in task.scored:
+        scenes = task.isolated(split, int(config["task"]["scenes"]["seed"]))
+        scored = folder.scored_scenes(split)
+        with progress.bar(f"scoring {split}", task.n_scenes(split)) as bar:
+            for chunk, first in enumerate(range(0, task.n_scenes(split), CHUNK)):
+                indices = range(first, min(first + CHUNK, task.n_scenes(split)))
+                missing = [scene for scene in map(scenes.scene, indices) if scene.mixture.id not in scored]
+                if missing:
+                    folder.append_rows(split, chunk, judge(method, missing, config, folder.id, split))
+                bar.advance(len(indices))
+    wall_s["score"] = time.perf_counter() - began_s
+
+
+def judge(method: Method, scenes: Sequence[Scene], config: Mapping[str, Any], run: str, split: str) -> list[Row]:
+    """The rows of some scenes. Only a method that declares itself an oracle is handed the truth."""
+    task = config["task"]
+    oracle = config["supervision"] == "oracle"
+    shown: Sequence[Any] = scenes if oracle else [scene.mixture for scene in scenes]
+    rows: list[Row] = []
+    for scene, estimate in zip(scenes, method.separate(shown), strict=True):
+        rows += evaluate(scene, estimate, task["classes"], task["metrics"], run, split, task["minimum_active"])
+    return rows
+
+
+def _keep(
+    method: Method, config: Mapping[str, Any], task: Task, folder: RunFolder, wall_s: dict[str, float],
+    cost: dict[str, Any], progress: Any,
+) -> None:  # fmt: skip
+    """Pictures and sounds of one scene, then the tables' figures; with those the run is finished."""
+    from sepbench.report.scatter import draw_scatter
+    from sepbench.report.scene import keep_scene
+
+    split = task.scored[0]
+    scene = _telling_scene(task, split)
+    shown: Any = scene if config["supervision"] == "oracle" else scene.mixture
+    keep_scene(scene, method.separate([shown])[0], folder.path)
+    metrics = folder.finish(wall_s, cost | _parameters(folder.path))
+    if "si_sdri" in metrics.get(split, {}):
+        draw_scatter(folder.path, split, config["name"])
+
+
+def _telling_scene(task: Task, split: str) -> Scene:
+    """The first scene of the split in which as many classes sound as are scored, and more if there is one among 20."""
+    scenes = [task.scene(split, index) for index in range(min(20, task.n_scenes(split)))]
+    return next(
+        (scene for scene in scenes if len(scene.sources) == 3), max(scenes, key=lambda scene: len(scene.sources))
+    )
+
+
+def _parameters(folder: Path) -> dict[str, Any]:
+    """How many numbers the weights hold, per network and in all."""
+    from safetensors import safe_open
+
+    counts: dict[str, int] = {}
+    for file in sorted((folder / "weights").glob("*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            counts[file.stem] = sum(weights.get_tensor(key).numel() for key in weights.keys())  # noqa: SIM118
+    return {"parameters": sum(counts.values()), "parameters_of": counts} if counts else {}

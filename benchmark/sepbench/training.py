@@ -1,0 +1,241 @@
+"""The one training loop: endless scenes in, the weights that do best on the validation scenes out.
+
+pytorch-lightning turns the crank. An epoch is a fixed number of steps; each ends with validation and a checkpoint, and
+batch i is a pure function of i, so a run that was stopped goes on from its last whole epoch as if it never had been.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as lightning
+import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from sepbench.errors import UserError
+from sepbench.method import Batch, WeakBatch
+from sepbench.storage import write_text
+
+Loss = Callable[[Any], Mapping[str, Tensor]]  # a batch to named losses; "loss" is the one that is minimised
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast; the values come from recipe.yaml, profile by profile."""
+
+    epochs: int  # at most
+    steps: int  # per epoch
+    batch: int  # scenes per step
+    valid_batches: int
+    lr: float
+    patience: int  # epochs without a better validation loss before it stops
+    warmup: int = 0  # steps of a linear rise from 0 to lr
+    cosine: bool = False  # then down to 2 % of lr along half a cosine, over all epochs
+    clip_norm: float | None = None  # of the gradient
+
+    def factor(self, step: int) -> float:
+        """What lr is multiplied with at `step`."""
+        rise = min(1.0, (step + 1) / (self.warmup + 1))
+        share = min(1.0, step / max(1, self.epochs * self.steps))
+        return rise * (0.02 + 0.49 * (1 + math.cos(math.pi * share)) if self.cosine else 1.0)
+
+
+def train(
+    name: str,
+    network: nn.Module,
+    loss: Loss,
+    scenes: Any,
+    valid: Any,
+    schedule: Schedule,
+    folder: Path,
+    seed: int,
+    device: torch.device,
+    progress: Any,
+) -> dict[str, Any]:
+    """Minimise `loss(batch)["loss"]` over the parameters of `network` that require a gradient; keep the best weights.
+
+    Hands back what it cost: steps, seconds, the share of the time spent waiting for scenes, the best validation loss.
+    `folder`/<name> holds checkpoints, history.csv and, once it is through, best.safetensors: a second call loads those.
+    UserError where the loss is no longer finite.
+    """
+    place = folder / name
+    summary_file, weights_file = place / "summary.json", place / "best.safetensors"
+    if summary_file.is_file() and weights_file.is_file():
+        network.load_state_dict(load_file(weights_file))
+        return dict(json.loads(summary_file.read_text(encoding="utf-8")))
+    place.mkdir(parents=True, exist_ok=True)
+    _quiet()
+    lightning.seed_everything(seed, verbose=False)
+    source = _Scenes(scenes, schedule)
+    best = ModelCheckpoint(
+        place, "best", monitor="valid_loss", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
+    )
+    patience = EarlyStopping("valid_loss", patience=schedule.patience, check_on_train_epoch_end=True)
+    with progress.bar(f"training {name}", schedule.epochs * schedule.steps) as bar:
+        history = _History(place / "history.csv", bar, schedule, source)
+        trainer = lightning.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu", devices=1, max_epochs=schedule.epochs,
+            limit_val_batches=schedule.valid_batches, num_sanity_val_steps=0, gradient_clip_val=schedule.clip_norm,
+            callbacks=[history, patience, best], logger=False, enable_progress_bar=False, enable_model_summary=False,
+            default_root_dir=place,
+        )  # fmt: skip
+        learned_from = DataLoader(source, batch_size=None)
+        judged_by = DataLoader(_Valid(valid, schedule), batch_size=None)
+        _fit(trainer, _Crank(name, network, loss, schedule), learned_from, judged_by, place / "last.ckpt")
+    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    network.load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
+    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, weights_file)
+    assert best.best_model_score is not None
+    summary = {**history.summary(), "valid_loss": float(best.best_model_score)}
+    summary_file.write_text(json.dumps(summary), encoding="utf-8")
+    return summary
+
+
+def _fit(trainer: lightning.Trainer, crank: _Crank, train_loader: Any, valid_loader: Any, last: Path) -> None:
+    try:
+        trainer.fit(crank, train_loader, valid_loader, ckpt_path=str(last) if last.is_file() else None)
+    except SystemExit:  # what lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
+
+
+class _Crank(lightning.LightningModule):
+    """What lightning wants to know of a network: steps, optimiser, and how a batch gets to the device."""
+
+    def __init__(self, name: str, network: nn.Module, loss: Loss, schedule: Schedule):
+        super().__init__()
+        self.name, self.network, self.loss, self.schedule = name, network, loss, schedule
+
+    def training_step(self, batch: WeakBatch, index: int) -> Tensor:
+        losses = self.loss(batch)
+        if not torch.isfinite(losses["loss"]):
+            raise UserError(
+                f"Training {self.name}: the loss is {losses['loss'].item()} at step {self.global_step}. "
+                f"Lower the learning rate with --set train.{self.name}.lr=..., or clip gradients: train.{self.name}.clip_norm=1."
+            )
+        self.log_dict(
+            {f"train_{key}": value.detach() for key, value in losses.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=1,
+        )
+        return losses["loss"]
+
+    def validation_step(self, batch: WeakBatch, index: int) -> None:
+        self.log_dict({f"valid_{key}": value for key, value in self.loss(batch).items()}, batch_size=1)
+
+    def configure_optimizers(self) -> Any:
+        wanted = [each for each in self.network.parameters() if each.requires_grad]
+        adam = torch.optim.Adam(wanted, self.schedule.lr, betas=(0.9, 0.999))
+        rate = torch.optim.lr_scheduler.LambdaLR(adam, self.schedule.factor)
+        return {"optimizer": adam, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: WeakBatch, device: torch.device, index: int) -> WeakBatch:
+        if isinstance(batch, Batch):
+            return replace(batch, mixture=batch.mixture.to(device), sources=batch.sources.to(device))
+        return replace(batch, mixture=batch.mixture.to(device))
+
+
+class _Scenes(IterableDataset[WeakBatch]):
+    """An epoch of batches, each mixed by a second thread while the one before it is learned from."""
+
+    def __init__(self, scenes: Any, schedule: Schedule):
+        self.scenes, self.schedule = scenes, schedule
+        self.first = 0  # global step at which the epoch starts
+        self.waited_s = 0.0
+
+    def __len__(self) -> int:
+        return self.schedule.steps
+
+    def __iter__(self) -> Iterator[WeakBatch]:
+        with ThreadPoolExecutor(1) as mixer:
+            ahead = mixer.submit(self.scenes.batch, self.first, self.schedule.batch)
+            for step in range(self.schedule.steps):
+                began_s = time.perf_counter()
+                batch = ahead.result()
+                self.waited_s += time.perf_counter() - began_s
+                if step + 1 < self.schedule.steps:
+                    ahead = mixer.submit(self.scenes.batch, self.first + step + 1, self.schedule.batch)
+                yield batch
+
+
+class _Valid(IterableDataset[WeakBatch]):
+    def __init__(self, scenes: Any, schedule: Schedule):
+        self.scenes, self.schedule = scenes, schedule
+
+    def __len__(self) -> int:
+        return self.schedule.valid_batches
+
+    def __iter__(self) -> Iterator[WeakBatch]:
+        for index in range(self.schedule.valid_batches):
+            yield self.scenes.batch(index, self.schedule.batch)
+
+
+class _History(Callback):
+    """The bar while it trains, and history.csv: a row per epoch, those of an earlier start kept."""
+
+    def __init__(self, file: Path, bar: Any, schedule: Schedule, source: _Scenes):
+        self.file, self.bar, self.schedule, self.source = file, bar, schedule, source
+        self.began_s = time.perf_counter()
+        self.first_step = self.seen = 0
+        self.before_s = 0.0  # spent by earlier starts
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_start(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
+        if self.file.is_file():
+            with self.file.open(newline="", encoding="utf-8") as lines:
+                rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+            self.rows = [row for row in rows if row["epoch"] < trainer.current_epoch]
+        self.before_s = self.rows[-1]["seconds"] if self.rows else 0.0
+        self.first_step = self.seen = trainer.global_step
+        self.bar.advance(self.seen)
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
+        self.source.first = trainer.global_step
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, crank: Any, outputs: Any, batch: Any, index: int) -> None:
+        facts = {"loss": float(outputs["loss"])} if trainer.global_step % 10 == 0 else {}
+        self.bar.advance(trainer.global_step - self.seen, **facts)
+        self.seen = trainer.global_step
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        figures = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
+        seconds = self.before_s + time.perf_counter() - self.began_s
+        self.rows.append(
+            {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, "seconds": seconds, **figures}
+        )
+        text = StringIO()
+        writer = csv.DictWriter(text, list(self.rows[-1]))
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.file, text.getvalue())
+        self.bar.advance(0, valid=figures["valid_loss"])
+
+    def summary(self) -> dict[str, Any]:
+        seconds = time.perf_counter() - self.began_s
+        return {
+            "epochs": len(self.rows), "steps": self.seen, "seconds": self.before_s + seconds,
+            "steps_per_s": (self.seen - self.first_step) / seconds, "waiting_share": self.source.waited_s / seconds,
+        }  # fmt: skip
+
+
+def _quiet() -> None:
+    """Lightning's advice and banners, off: the bar and the history say what is needed."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for module in ("pytorch_lightning", "lightning"):
+        warnings.filterwarnings("ignore", module=module)

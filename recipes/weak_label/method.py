@@ -1,0 +1,218 @@
+"""A separator taught by a classifier: the method of Pishdadian, Wichern and Le Roux (2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from sepbench.blocks.stft import Stft
+from sepbench.devices import device
+from sepbench.labels import Events
+from sepbench.method import Batch, Training, WeakBatch, WeakTraining
+from sepbench.scene import Activity, Estimate, Mixture, TaskInfo
+from sepbench.training import Schedule, train
+
+from .critics import Critic, Crnn, Rnn
+from .losses import class_weights, magnitude_loss, mixture_classification, mixture_loss, source_classification
+from .separator import Separator
+
+STANDARDISE_SCENES = 64
+
+
+class WeakLabelSeparator:
+    """Masks from a BLSTM; what teaches it are sources (strong labels) or a critic that knows weak labels only."""
+
+    def __init__(self, settings: Any, task: TaskInfo):
+        self.settings, self.task, self.device = settings, task, device()
+        params, sizes = settings.params, settings.sizes
+        torch.manual_seed(settings.seed)
+        self.stft = Stft(params.window_ms, task.sample_rate_hz).to(self.device)
+        shape = (self.stft.n_bins, len(task.classes))
+        self.separator = Separator(*shape, sizes.hidden, sizes.layers).to(self.device)
+        self.critic: Critic | None = None
+        if params.labels != "strong":
+            critic_shape = (*shape, params.mel_bins, task.sample_rate_hz, sizes.critic_hidden)
+            critic = (
+                Crnn(*critic_shape, sizes.critic_channels)
+                if params.classifier == "crnn"
+                else Rnn(*critic_shape, sizes.critic_layers)
+            )
+            self.critic = critic.to(self.device)
+        self.prior: Tensor | None = None  # frame-level prior probability of activity per class, eq. 15
+
+    # learning
+
+    def fit(self, training: Training | WeakTraining) -> dict[str, Any]:
+        """Critic first, unless the strategy is joint; then the separator. Hands back what each stage cost."""
+        self._look_at_the_data(training)
+        params, cost = self.settings.params, {}
+        if self.critic is None:
+            cost["separator"] = self._train("separator", self.separator, self._strong_loss, training)
+            return cost
+        if params.strategy != "joint":
+            cost["critic"] = self._train("critic", self.critic, self._critic_loss, training)
+        if params.strategy == "fixed":
+            self.critic.requires_grad_(False).eval()
+            cost["separator"] = self._train("separator", self.separator, self._separator_loss, training)
+        else:
+            both = nn.ModuleDict({"separator": self.separator, "critic": self.critic})
+            cost["separator"] = self._train("separator", both, self._total_loss, training)
+        return cost
+
+    def _train(self, name: str, network: nn.Module, loss: Any, training: Any) -> dict[str, Any]:
+        schedule = Schedule(**vars(getattr(self.settings.train, name)))
+        cost = train(
+            name,
+            network,
+            loss,
+            training.scenes,
+            training.valid,
+            schedule,
+            training.folder,
+            training.seed,
+            self.device,
+            training.progress,
+        )
+        network.to(self.device)
+        return cost
+
+    def _look_at_the_data(self, training: Any) -> None:
+        """Priors of the classes and, where asked for, the scale of the inputs, from the first training scenes."""
+        settings = self.settings
+        if settings.params.labels != "clip":
+            events = training.scenes.batch(0, settings.train.prior_scenes).events
+            active = events.activity(self._n_frames, self.stft.hop_s, -self.stft.hop_s / 2)
+            self.prior = torch.from_numpy(active.mean((0, 2))).clamp(1e-3, 1 - 1e-3).to(self.device)
+        if settings.train.standardise:
+            with torch.no_grad():
+                magnitude = self.stft(training.scenes.batch(0, STANDARDISE_SCENES).mixture.to(self.device)).abs()
+                self.separator.standardise(magnitude)
+                if self.critic is not None:
+                    self.critic.standardise(magnitude)
+
+    # objective functions
+
+    def _strong_loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Eq. 16 over frames and scenes; times alpha, so that learning rates mean the same as with weak labels."""
+        mixture = self.stft(batch.mixture).abs()
+        sources = self.stft(batch.sources.flatten(0, 1)).abs().unflatten(0, batch.sources.shape[:2])
+        targets = sources.transpose(1, 2)  # (batch, frame, class, bin)
+        if self.settings.params.target == "capped":
+            targets = torch.minimum(targets, mixture[:, :, None])
+        weights = class_weights(self._frame_labels(batch.events, 1), self.prior)
+        return {"loss": self.settings.params.alpha * magnitude_loss(self._estimates(mixture), targets, weights).mean()}
+
+    def _critic_loss(self, batch: WeakBatch) -> dict[str, Tensor]:
+        """Eq. 17, or eq. 12 with clip labels: the mixture alone."""
+        return {"loss": self._mixture_term(self._judged(self.stft(batch.mixture).abs()), batch.events)}
+
+    def _separator_loss(self, batch: WeakBatch) -> dict[str, Tensor]:
+        """Eqs. 10 and 14 without the part that a fixed classifier leaves constant."""
+        mixture = self.stft(batch.mixture).abs()
+        estimates = self._estimates(mixture)
+        judged = self._judged(estimates.transpose(1, 2).flatten(0, 1)).unflatten(0, (len(mixture), -1))
+        classes = self._source_term(judged, batch.events)
+        mix = mixture_loss(mixture, estimates, self._frame_labels(batch.events, 1)).mean()
+        return {"loss": classes + self.settings.params.alpha * mix, "classes": classes, "mixture": mix}
+
+    def _total_loss(self, batch: WeakBatch) -> dict[str, Tensor]:
+        """Eqs. 10 and 14 whole, for a classifier that learns too."""
+        separator, critic = self._separator_loss(batch), self._critic_loss(batch)["loss"]
+        return {**separator, "loss": separator["loss"] + critic, "critic": critic}
+
+    def _mixture_term(self, logits: Tensor, events: Events) -> Tensor:
+        labels, weights = self._labels_and_weights(events)
+        return mixture_classification(self._pooled(logits), labels, weights).mean()
+
+    def _source_term(self, logits: Tensor, events: Events) -> Tensor:
+        labels, weights = self._labels_and_weights(events)
+        return source_classification(self._pooled(logits), labels, weights).mean()
+
+    def _labels_and_weights(self, events: Events) -> tuple[Tensor, Tensor | None]:
+        """(batch, frame, class) on the critic's own grid; with clip labels one frame, and no weights (section II-E)."""
+        if self.settings.params.labels == "clip":
+            return torch.from_numpy(events.presence())[:, None].to(self.device), None
+        assert self.critic is not None and self.prior is not None
+        labels = self._frame_labels(events, self.critic.pooling)
+        return labels, class_weights(labels, self.prior)
+
+    def _pooled(self, logits: Tensor) -> Tensor:
+        """With clip labels, the maximum over frames (section II-F)."""
+        return logits.amax(-2, keepdim=True) if self.settings.params.labels == "clip" else logits
+
+    # networks
+
+    def _estimates(self, magnitude: Tensor) -> Tensor:
+        """Eq. 2: (batch, frame, bin) -> (batch, frame, class, bin)."""
+        with self._precision():
+            masks = self.separator(magnitude)
+        return masks.float() * magnitude[:, :, None]
+
+    def _judged(self, magnitude: Tensor) -> Tensor:
+        assert self.critic is not None
+        with self._precision():
+            return self.critic(magnitude).float()
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.train.bfloat16)
+
+    @property
+    def _n_frames(self) -> int:
+        return self.stft.n_frames(round(self.task.seconds * self.task.sample_rate_hz))
+
+    def _frame_labels(self, events: Events, pooling: int) -> Tensor:
+        """(batch, frame, class): a frame is active where an event overlaps its centre +- hop / 2; `pooling` of them make one."""
+        active = events.activity(self._n_frames // pooling, pooling * self.stft.hop_s, -self.stft.hop_s / 2)
+        return torch.from_numpy(active).transpose(1, 2).to(self.device)
+
+    # answering
+
+    @torch.inference_mode()
+    def separate(self, mixtures: Sequence[Mixture]) -> list[Estimate]:
+        """One source per class, with the mixture's phase; what sounds when is the critic's word on the mixture."""
+        self.separator.eval()
+        audio = torch.stack([mixture.audio[0] for mixture in mixtures]).to(self.device)
+        spectrum = self.stft(audio)
+        magnitude = spectrum.abs()
+        with self._precision():
+            masks = self.separator(magnitude).float()
+        sources = [
+            self.stft.inverse(spectrum * masks[:, :, each], audio.shape[-1]) for each in range(len(self.task.classes))
+        ]
+        answers = torch.stack(sources, 1).cpu()  # (batch, class, time)
+        if self.critic is None:
+            return [Estimate(sources=answer, labels=self.task.classes) for answer in answers]
+        self.critic.eval()
+        heard = self._judged(magnitude).sigmoid().transpose(1, 2).cpu()  # (batch, class, frame)
+        hop_s, start_s = self.critic.pooling * self.stft.hop_s, -self.stft.hop_s / 2
+        return [
+            Estimate(answer, self.task.classes, probability.amax(-1), Activity(probability, hop_s, start_s))
+            for answer, probability in zip(answers, heard)
+        ]
+
+    # keeping
+
+    def _networks(self) -> Mapping[str, nn.Module]:
+        return (
+            {"separator": self.separator}
+            if self.critic is None
+            else {"separator": self.separator, "critic": self.critic}
+        )
+
+    def save(self, folder: Path) -> None:
+        """One safetensors file per network."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, network in self._networks().items():
+            save_file(
+                {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()},
+                folder / f"{name}.safetensors",
+            )
+
+    def load(self, folder: Path) -> None:
+        for name, network in self._networks().items():
+            network.load_state_dict(load_file(folder / f"{name}.safetensors"))

@@ -1,0 +1,195 @@
+"""Figures and sounds of a run: what is written, that it holds what it says, and that nothing is half there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sepbench.errors import UserError
+from sepbench.report import scatter
+from sepbench.report.history import draw_history
+from sepbench.report.scatter import draw_scatter
+from sepbench.report.scene import keep_scene
+from sepbench.results import RunFolder
+from sepbench.scene import Activity, Estimate, Mixture, Row, Scene, Source
+
+RATE_HZ, SECONDS = 16000, 2.0
+
+
+def tone(hz: float, on_s: float, off_s: float, amplitude: float = 0.9) -> torch.Tensor:
+    t_s = torch.arange(round(SECONDS * RATE_HZ)) / RATE_HZ
+    return amplitude * torch.sin(2 * torch.pi * hz * t_s) * ((t_s >= on_s) & (t_s < off_s))
+
+
+def scene_of(labels: list[str]) -> Scene:
+    sources = tuple(
+        Source(tone(440 * (i + 1), 0.2 * i, 1.2 + 0.2 * i), label, ((0.2 * i, 1.2 + 0.2 * i),))
+        for i, label in enumerate(labels)
+    )
+    return Scene(Mixture(sum(each.audio for each in sources)[None], RATE_HZ, "test-0"), sources)
+
+
+def pixels(path: Path) -> np.ndarray:
+    """(row, column, colour), 0 to 1; a picture that shows something."""
+    image = matplotlib.image.imread(path)
+    assert image.shape[0] > 150 and image.shape[1] > 300 and np.ptp(image[..., :3]) > 0.5
+    return image
+
+
+def heard(folder: Path) -> dict[str, np.ndarray]:
+    return {path.stem: soundfile.read(path)[0] for path in (folder / "audio").iterdir()}
+
+
+def test_the_sounds_are_kept_sample_by_sample_beyond_full_scale_too(tmp_path):
+    scene = scene_of(["siren", "dog_bark"])
+    answer = torch.stack([1.7 * scene.mixture.audio[0], 0.5 * scene.mixture.audio[0], 0 * scene.mixture.audio[0]])
+    keep_scene(scene, Estimate(answer, ("siren", "dog_bark", "gun_shot")), tmp_path)
+    sounds = heard(tmp_path)
+    assert set(sounds) == {
+        "mixture", "reference_siren", "reference_dog_bark", "estimate_siren", "estimate_dog_bark", "estimate_gun_shot"
+    }  # fmt: skip
+    assert np.abs(sounds["mixture"]).max() > 1
+    assert np.array_equal(sounds["estimate_siren"].astype(np.float32), answer[0].numpy())
+    assert np.allclose(sounds["reference_siren"] + sounds["reference_dog_bark"], sounds["mixture"], atol=1e-6)
+    pixels(tmp_path / "figures" / "scene.png")
+
+
+def test_sources_of_one_class_are_numbered(tmp_path):
+    scene = scene_of(["siren", "siren"])
+    keep_scene(scene, Estimate(torch.stack([each.audio for each in scene.sources]), ("siren", "siren")), tmp_path)
+    assert set(heard(tmp_path)) == {
+        "mixture", "reference_siren_1", "reference_siren_2", "estimate_siren_1", "estimate_siren_2"
+    }  # fmt: skip
+
+
+def test_a_blind_method_is_shown_too(tmp_path):
+    scene = scene_of(["siren", "dog_bark", "gun_shot"])
+    keep_scene(scene, Estimate(scene.mixture.audio.repeat(2, 1)), tmp_path)
+    assert {"estimate_1", "estimate_2"} < set(heard(tmp_path))
+    pixels(tmp_path / "figures" / "scene.png")
+
+
+def test_sounds_of_an_earlier_scene_do_not_linger(tmp_path):
+    for labels in (["siren", "dog_bark"], ["gun_shot"]):
+        scene = scene_of(labels)
+        keep_scene(scene, Estimate(torch.stack([each.audio for each in scene.sources]), tuple(labels)), tmp_path)
+    assert set(heard(tmp_path)) == {"mixture", "reference_gun_shot", "estimate_gun_shot"}
+
+
+@pytest.mark.parametrize("silent", ["mixture", "estimate", "no source"])
+def test_silence_can_be_drawn(tmp_path, silent):
+    scene = scene_of(["siren"])
+    answer = scene.mixture.audio * (silent != "estimate")
+    if silent == "no source":
+        scene = Scene(scene.mixture, ())
+    elif silent == "mixture":
+        nothing = torch.zeros_like(scene.mixture.audio)
+        scene = Scene(Mixture(nothing, RATE_HZ, "still"), (Source(nothing[0], "siren", ()),))
+    keep_scene(scene, Estimate(answer, ("siren",)), tmp_path)
+    pixels(tmp_path / "figures" / "scene.png")
+
+
+def test_what_sounds_when_is_drawn_where_the_method_tells_it(tmp_path):
+    scene = scene_of(["siren", "dog_bark"])
+    answer = torch.stack([each.audio for each in scene.sources])
+    activity = Activity(torch.rand(2, 50), 0.04, -0.02)
+    keep_scene(scene, Estimate(answer, ("siren", "dog_bark")), tmp_path / "without")
+    keep_scene(scene, Estimate(answer, ("siren", "dog_bark"), activity.probability.amax(-1), activity), tmp_path / "with")
+    without, drawn = (pixels(tmp_path / name / "figures" / "scene.png") for name in ("without", "with"))
+    assert drawn.shape[0] > without.shape[0]
+
+
+def run_with(rows: list[Row], root: Path) -> Path:
+    with RunFolder.open_or_create(root, {"recipe": "r", "profile": "quick", "task": {"corpus": "c"}}, {}, {}, {}) as run:
+        run.append_rows("test", 0, rows)
+        run.finish({}, metrics={})
+    return run.path
+
+
+def rows_of(classes: list[str], n: int) -> list[Row]:
+    random = np.random.default_rng(0)
+    rows = []
+    for scene in range(n):
+        for source, label in enumerate(classes):
+            before = random.normal(-6, 8)
+            for metric, value in (("si_sdr_mixture", before), ("si_sdri", 5 - 0.5 * before + random.normal())):
+                rows.append(Row("r", "test", f"test-{scene:05}", source, label, metric, value))
+    return rows
+
+
+@pytest.mark.parametrize(("n_classes", "n"), [(1, 1), (1, 12), (5, 30), (5, 450), (11, 20)])
+def test_a_panel_per_class_whatever_their_number(tmp_path, n_classes, n):
+    folder = run_with(rows_of([f"class_{i}" for i in range(n_classes)], n), tmp_path)
+    draw_scatter(folder, "test", "Weak-label separator with $cheap_names")
+    pixels(folder / "figures" / "si_sdri.png")
+    assert os.listdir(folder / "figures") == ["si_sdri.png"]
+
+
+def test_figures_are_paired_by_scene_and_source():
+    columns = {name: [] for name in ("split", "scene", "source", "label", "metric", "value")}
+    for figures in [
+        ("test", "b", 0, "siren", "si_sdri", 4.0), ("test", "a", 1, "siren", "si_sdr_mixture", -2.0),
+        ("test", "a", 1, "siren", "si_sdri", 8.0), ("test", "b", 0, "siren", "si_sdr_mixture", -1.0),
+        ("seen", "b", 0, "siren", "si_sdri", 99.0), ("test", "c", 0, "siren", "si_sdri", 77.0),
+        ("test", "a", 0, "dog", "si_sdri", 1.0), ("test", "a", 0, "dog", "si_sdr_mixture", 3.0),
+        ("test", "d", 0, "dog", "si_sdri", float("nan")), ("test", "d", 0, "dog", "si_sdr_mixture", 3.0),
+    ]:  # fmt: skip
+        for name, value in zip(columns, figures):
+            columns[name].append(value)
+    points = scatter._points({name: np.array(values) for name, values in columns.items()}, "test")
+    assert {label: (before.tolist(), gain.tolist()) for label, (before, gain) in points.items()} == {
+        "dog": ([3.0], [1.0]), "siren": ([-2.0, -1.0], [8.0, 4.0])
+    }  # fmt: skip
+
+
+def test_without_rows_there_is_no_figure(tmp_path):
+    folder = run_with(rows_of(["siren"], 3), tmp_path)
+    draw_scatter(folder, "seen", "Weak-label separator")
+    assert not (folder / "figures").exists()
+
+
+def test_training_is_drawn_stage_by_stage(tmp_path):
+    header = "epoch,step,lr,seconds,train_loss,valid_loss\n"
+    (tmp_path / "history-critic.csv").write_text(header + "0,40,0.001,1,3,3.5\n1,80,0.0005,2,2,\n2,120,0.0001,3,nan,2.9\n")
+    draw_history(tmp_path)
+    one = pixels(tmp_path / "figures" / "training.png")
+    (tmp_path / "history-separator.csv").write_text(header + "0,40,0.001,1,3,3.5\n")
+    (tmp_path / "history-idle.csv").write_text(header)
+    draw_history(tmp_path)
+    assert pixels(tmp_path / "figures" / "training.png").shape[1] > 1.5 * one.shape[1]
+
+
+def test_training_that_left_no_history_has_no_figure(tmp_path):
+    draw_history(tmp_path)
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_history_without_steps_is_named(tmp_path):
+    (tmp_path / "history-critic.csv").write_text("epoch,loss\n0,1\n")
+    with pytest.raises(UserError, match="history-critic.csv: has no column 'step'"):
+        draw_history(tmp_path)
+
+
+def test_a_figure_is_whole_or_the_old_one_stays(tmp_path, monkeypatch):
+    folder = run_with(rows_of(["siren"], 12), tmp_path)
+    draw_scatter(folder, "test", "Before")
+    before = (folder / "figures" / "si_sdri.png").read_bytes()
+    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(UserError, match="no room left"):
+        draw_scatter(folder, "test", "After")
+    assert (folder / "figures" / "si_sdri.png").read_bytes() == before
+    assert os.listdir(folder / "figures") == ["si_sdri.png"]
+
+
+def test_no_screen_is_asked_for():
+    code = "import sys, sepbench.report.scene, sepbench.report.scatter, sepbench.report.history\n"
+    code += "assert 'matplotlib.pyplot' not in sys.modules and 'tkinter' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "MPLBACKEND": "TkAgg", "DISPLAY": ""})

@@ -1,0 +1,199 @@
+"""The plan of the house: who may use whom, one door per library, and nothing heavy at the entrance."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[1]
+PACKAGE = REPO / "benchmark" / "sepbench"
+MAX_LINES = 320
+REASON = "Longer than most"  # a file above the limit says why in its docstring, in a sentence that begins so
+
+ANYBODY = {"errors", "labels", "scene", "progress", "machine", "devices", "storage", "__init__"}
+CONTESTANT = {"scene", "labels", "method", "blocks", "training", "errors", "progress", "devices"}
+USES = {
+    "corpora": set(),
+    "method": set(),
+    "metrics": set(),
+    "provenance": set(),
+    "blocks": set(),
+    "mixing": {"corpora", "method"},
+    "tasks": {"corpora", "mixing"},
+    "training": {"method", "blocks"},
+    "evaluate": {"metrics"},
+    "statistics": {"metrics"},
+    "results": {"statistics"},
+    "recipe": {"tasks", "method"},
+    "tables": {"results"},
+    "report": {"results", "metrics"},
+    "run": {"recipe", "tasks", "method", "evaluate", "results", "provenance", "report"},
+    "separate": {"recipe", "tasks", "method", "results", "run"},
+    "priors": {"corpora", "mixing", "tasks", "results", "provenance"},
+    "cli": {"run", "separate", "priors", "recipe", "corpora", "results", "tables", "report"},
+}
+ROOM_OF = {  # files that are one room together
+    "options": "cli", "printing": "cli",
+    "recipe_yaml": "recipe", "schema": "recipe", "settings": "recipe", "loading": "recipe",
+    "tables_facts": "tables", "tables_format": "tables", "tables_paper": "tables",
+}  # fmt: skip
+DOORS = {
+    "click": {"cli.py", "options.py"},
+    "yaml": {"recipe_yaml.py", "tasks/"},
+    "pydantic": {"recipe.py", "recipe_yaml.py", "schema.py"},
+    "pandas": {"results.py", "tables"},
+    "pyarrow": {"results.py"},
+    "rich": {"progress.py", "tables"},
+    "matplotlib": {"report/"},
+    "museval": {"metrics/bss_eval.py"},
+    "pytorch_lightning": {"training.py"},
+    "sklearn": {"recipes/nmf_svm/"},
+    "ray": {"sweep.py"},
+}
+
+
+def imports(code: str, package: str) -> set[str]:
+    """Every module that `code` imports, anywhere in it, by its full name; `package` is where relative imports start."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            out = node.level > len(package.split("."))
+            module = ("." if out else "") + ".".join([*above, *([node.module] if node.module else [])])
+            plain = module in ("sepbench", "recipes", "baselines")  # what is imported from these is itself a module
+            found |= {f"{module}.{alias.name}" if plain else module for alias in node.names}
+    return found
+
+
+def offences(file: str, code: str) -> list[str]:
+    """What is wrong with the imports of `file`: "scene.py" of the package, or "recipes/name/method.py"."""
+    contestant = file.startswith(("recipes/", "baselines/"))
+    package = ".".join([*([] if contestant else ["sepbench"]), *Path(file).parent.parts])
+    own = ".".join(Path(file).parts[:2])  # a contestant's folder
+    room = ROOM_OF.get(Path(file).parts[0].removesuffix(".py"), Path(file).parts[0].removesuffix(".py"))
+    allowed = CONTESTANT if contestant else ANYBODY | USES.get(room, set()) | {room}
+    if not contestant and room not in USES and room not in ANYBODY:
+        return [f"{file}: '{room}' has no place in the plan of the house"]
+    found = []
+    for module in sorted(imports(code, package)):
+        top, _, rest = module.partition(".")
+        used = ROOM_OF.get(rest.split(".")[0], rest.split(".")[0])
+        if top == "sepbench" and used not in allowed and used != "__version__":
+            found.append(f"{file} uses {module}")
+        if top in ("recipes", "baselines") and not (contestant and f"{module}.".startswith(f"{own}.")):
+            found.append(f"{file} uses {module}: a recipe belongs to itself")
+        if top == "":
+            found.append(f"{file} reaches out of its folder")
+        if top in DOORS and not any(file.startswith(door) for door in DOORS[top]):
+            found.append(f"{file} uses {top}, whose door is {', '.join(sorted(DOORS[top]))}")
+    return found
+
+
+def too_long(file: str, code: str) -> list[str]:
+    n_lines = len(code.splitlines())
+    reason = ast.get_docstring(ast.parse(code)) or ""
+    return [f"{file} has {n_lines} lines"] if n_lines > MAX_LINES and REASON not in reason else []
+
+
+def sources() -> dict[str, str]:
+    """Every Python file of the package, the recipes and the baselines, by the name `offences` wants."""
+    found = {str(path.relative_to(PACKAGE)): path.read_text() for path in PACKAGE.rglob("*.py")}
+    for folder in ("recipes", "baselines"):
+        found |= {str(path.relative_to(REPO)): path.read_text() for path in (REPO / folder).rglob("*.py")}
+    return found
+
+
+def test_nobody_uses_whom_they_may_not():
+    assert [offence for file, code in sources().items() for offence in offences(file, code)] == []
+
+
+def test_files_read_in_one_sitting():
+    assert [offence for file, code in sources().items() for offence in too_long(file, code)] == []
+
+
+def test_nothing_points_back():
+    list(TopologicalSorter(USES).static_order())  # raises CycleError where the plan itself is circular
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("scene.py", "from sepbench.corpora import open_corpus"),
+        ("scene.py", "import sepbench.method"),
+        ("scene.py", "from sepbench import run"),
+        ("scene.py", "from .evaluate import evaluate"),
+        ("corpora/esc50.py", "from sepbench.mixing.poisson import PoissonScenes"),
+        ("corpora/esc50.py", "from ..tasks import build_task"),
+        ("metrics/snr.py", "from sepbench.results import read_runs"),
+        ("evaluate.py", "def late():\n    from sepbench.recipe import load_recipe"),
+        ("tables_paper.py", "from sepbench.run import run_one"),
+        ("run.py", "from recipes.weak_label.method import WeakLabel"),
+        ("attic.py", ""),
+        ("run.py", "import click"),
+        ("metrics/snr.py", "import pandas as pd"),
+        ("tables.py", "from yaml import safe_load"),
+        ("evaluate.py", "import matplotlib.pyplot as plt"),
+        ("recipes/weak_label/method.py", "from sepbench.evaluate import evaluate"),
+        ("recipes/weak_label/method.py", "from sepbench import metrics"),
+        ("recipes/weak_label/method.py", "from sepbench.metrics.si_sdr import si_sdr"),
+        ("recipes/weak_label/method.py", "from sepbench.corpora import open_corpus"),
+        ("recipes/weak_label/method.py", "from recipes.redux.method import Redux"),
+        ("recipes/weak_label/method.py", "from ..redux.method import Redux"),
+        ("recipes/weak_label/method.py", "from ...benchmark import sepbench"),
+        ("recipes/weak_label/method.py", "from sklearn.svm import SVC"),
+    ],
+)
+def test_the_plan_catches_who_breaks_it(file, code):
+    assert len(offences(file, code)) == 1
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("scene.py", "import numpy as np\nfrom sepbench.errors import UserError"),
+        ("provenance.py", "from sepbench import __version__"),
+        ("mixing/poisson.py", "from ..corpora.base import Clip\nfrom .levels import gains"),
+        ("cli.py", "import click\nfrom sepbench.run import run_one"),
+        (
+            "recipes/weak_label/method.py",
+            "import torch\nfrom sepbench.scene import Estimate\nfrom .critics import Critic",
+        ),
+        ("recipes/weak_label/nets/rnn.py", "from ..losses import mixture_loss"),
+        ("recipes/nmf_svm/method.py", "from sklearn.svm import SVC"),
+    ],
+)
+def test_the_plan_lets_through_who_keeps_it(file, code):
+    assert offences(file, code) == []
+
+
+def test_a_long_file_must_say_why():
+    long = "x = 1\n" * (MAX_LINES + 1)
+    assert too_long("scene.py", long) and not too_long("scene.py", f'"""A table. {REASON}: it is data."""\n{long}')
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"], capture_output=True, text=True, check=True
+    )
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_the_entrance_is_light():
+    heavy = {"torch", "torchaudio", "numpy", "scipy", "pandas", "pyarrow", "pydantic", "rich", "matplotlib"}
+    assert not heavy & loaded_by("import sepbench.cli")
+
+
+def test_tables_need_no_torch(tmp_path):
+    code = f"from sepbench.cli import main; main(['table', {str(tmp_path)!r}], standalone_mode=False)"
+    assert not {"torch", "matplotlib", "pydantic"} & loaded_by(code)
+
+
+def test_recipes_are_read_without_torch(repo):
+    assert "torch" not in loaded_by("import sepbench.recipe")
