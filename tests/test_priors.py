@@ -12,7 +12,7 @@ from sepbench.corpora.base import Clip
 from sepbench.corpora.urbansound8k import UrbanSound8K
 from sepbench.mixing.poisson import PoissonPlanner
 from sepbench.priors import label_statistics
-from sepbench.tasks import load_task
+from sepbench.tasks.settings import load_task
 from sepbench.tasks.task import poisson_settings
 
 N_SCENES = 20_000

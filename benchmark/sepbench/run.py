@@ -21,6 +21,8 @@ from sepbench.tasks.task import Task, build_task
 
 CHUNK = 20  # scenes that are answered together; an interruption costs at most so many
 
+UNTAUGHT = ("none", "oracle")  # supervisions with nothing to fit
+
 
 def run_one(
     config: dict[str, Any], options: dict[str, Any], recipe: Recipe, data: Mapping[str, str], results: Path,
@@ -30,12 +32,12 @@ def run_one(
     choose_device(device)
     began_s = time.perf_counter()
     task = build_task(config["task"], data, progress)
+    method = build(recipe, config, task.info, _inner(config, task))
     with _open(config, options, recipe, task, results, again) as folder:
         if folder.state == "finished":
             progress.say(f"{folder.id} is finished; --again runs it anew.")
             return folder.path
         wall_s = {"data": time.perf_counter() - began_s}
-        method = build(recipe, config, task.info, _inner(config, task))
         cost = _fit(method, config, task, folder.path, wall_s, progress)
         _score(method, config, task, folder, wall_s, progress)
         _keep(method, config, task, folder, wall_s, cost, progress)
@@ -57,7 +59,8 @@ def test_run(
             progress.say(f"{folder.id} is finished; --again runs it anew.")
             return folder.path
         method = build(recipe, config, task.info, _inner(config, task))
-        method.load(Path(run) / "weights")
+        if config["supervision"] not in UNTAUGHT:
+            method.load(Path(run) / "weights")
         wall_s = {"data": time.perf_counter() - began_s}
         _score(method, config, task, folder, wall_s, progress)
         _keep(method, config, task, folder, wall_s, record.cost, progress)
@@ -69,7 +72,7 @@ def finished_run(run: Path) -> tuple[RunRecord, Recipe]:
     record = next((each for each in read_runs(Path(run)) if each.path.resolve() == Path(run).resolve()), None)
     if record is None or record.state != "finished":
         raise UserError(f"{run}: not a finished run. Give its command again, and it goes on where it stopped.")
-    if not (record.path / "weights").is_dir():
+    if record.config["supervision"] not in UNTAUGHT and not (record.path / "weights").is_dir():
         raise UserError(f"{run}: holds no weights. Run its recipe again to train it here.")
     wanted = Path(record.provenance.get("recipe_folder") or "")
     above = [Path(), *Path(run).resolve().parents, *Path(__file__).resolve().parents]
@@ -120,7 +123,7 @@ def _fit(
     done = folder / "fit.json"
     if done.is_file():
         method.load(folder / "weights")
-    elif config["supervision"] in ("none", "oracle"):
+    elif config["supervision"] in UNTAUGHT:
         return {}
     else:
         seed, fixed = int(config["seed"]), int(config["task"]["scenes"]["seed"])
@@ -175,6 +178,7 @@ def _keep(
     cost: dict[str, Any], progress: Any,
 ) -> None:  # fmt: skip
     """Pictures and sounds of one scene, then the tables' figures; with those the run is finished."""
+    from sepbench.report.history import draw_history
     from sepbench.report.scatter import draw_scatter
     from sepbench.report.scene import keep_scene
 
@@ -182,6 +186,7 @@ def _keep(
     scene = _telling_scene(task, split)
     shown: Any = scene if config["supervision"] == "oracle" else scene.mixture
     keep_scene(scene, method.separate([shown])[0], folder.path)
+    draw_history(folder.path)
     metrics = folder.finish(wall_s, cost | _parameters(folder.path))
     if "si_sdri" in metrics.get(split, {}):
         draw_scatter(folder.path, split, config["name"])

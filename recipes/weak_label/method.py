@@ -22,6 +22,7 @@ from .losses import class_weights, magnitude_loss, mixture_classification, mixtu
 from .separator import Separator
 
 STANDARDISE_SCENES = 64
+STRONG_SCALE = 100.0  # the paper's alpha; without clipping it changes nothing
 
 
 class WeakLabelSeparator:
@@ -51,6 +52,8 @@ class WeakLabelSeparator:
         """Critic first, unless the strategy is joint; then the separator. Hands back what each stage cost."""
         self._look_at_the_data(training)
         params, cost = self.settings.params, {}
+        if self.settings.train.activity is not None:
+            cost["activity"] = self._learn_when(training)
         if self.critic is None:
             cost["separator"] = self._train("separator", self.separator, self._strong_loss, training)
             return cost
@@ -81,6 +84,23 @@ class WeakLabelSeparator:
         network.to(self.device)
         return cost
 
+    def _learn_when(self, training: Any) -> dict[str, Any]:
+        """Have the separator's recurrent layers tell when each class sounds, through a linear layer that is thrown away.
+
+        Not in the paper. It uses the same labels as the rest, and spares the separator the slowest part of its way: the
+        mixture loss alone silences every class of which it is not yet more sure than not that it sounds.
+        """
+        head = nn.Linear(self.separator.masks.in_features, len(self.task.classes)).to(self.device)
+        learner = nn.ModuleDict({"recurrent": self.separator.recurrent, "head": head})
+
+        def loss(batch: WeakBatch) -> dict[str, Tensor]:
+            with self._precision():
+                logits = head(self.separator.hidden(self.stft(batch.mixture).abs())).float()
+            labels, weights = self._labels_and_weights(batch.events, 1)
+            return {"loss": mixture_classification(self._pooled(logits), labels, weights).mean()}
+
+        return self._train("activity", learner, loss, training)
+
     def _look_at_the_data(self, training: Any) -> None:
         """Priors of the classes and, where asked for, the scale of the inputs, from the first training scenes."""
         settings = self.settings
@@ -98,14 +118,14 @@ class WeakLabelSeparator:
     # objective functions
 
     def _strong_loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Eq. 16 over frames and scenes; times alpha, so that learning rates mean the same as with weak labels."""
+        """Eq. 16, the mean over frames and scenes, scaled so that gradients are clipped as with weak labels."""
         mixture = self.stft(batch.mixture).abs()
         sources = self.stft(batch.sources.flatten(0, 1)).abs().unflatten(0, batch.sources.shape[:2])
         targets = sources.transpose(1, 2)  # (batch, frame, class, bin)
         if self.settings.params.target == "capped":
             targets = torch.minimum(targets, mixture[:, :, None])
         weights = class_weights(self._frame_labels(batch.events, 1), self.prior)
-        return {"loss": self.settings.params.alpha * magnitude_loss(self._estimates(mixture), targets, weights).mean()}
+        return {"loss": STRONG_SCALE * magnitude_loss(self._estimates(mixture), targets, weights).mean()}
 
     def _critic_loss(self, batch: WeakBatch) -> dict[str, Tensor]:
         """Eq. 17, or eq. 12 with clip labels: the mixture alone."""
@@ -126,19 +146,21 @@ class WeakLabelSeparator:
         return {**separator, "loss": separator["loss"] + critic, "critic": critic}
 
     def _mixture_term(self, logits: Tensor, events: Events) -> Tensor:
-        labels, weights = self._labels_and_weights(events)
+        assert self.critic is not None
+        labels, weights = self._labels_and_weights(events, self.critic.pooling)
         return mixture_classification(self._pooled(logits), labels, weights).mean()
 
     def _source_term(self, logits: Tensor, events: Events) -> Tensor:
-        labels, weights = self._labels_and_weights(events)
+        assert self.critic is not None
+        labels, weights = self._labels_and_weights(events, self.critic.pooling)
         return source_classification(self._pooled(logits), labels, weights).mean()
 
-    def _labels_and_weights(self, events: Events) -> tuple[Tensor, Tensor | None]:
-        """(batch, frame, class) on the critic's own grid; with clip labels one frame, and no weights (section II-E)."""
+    def _labels_and_weights(self, events: Events, pooling: int) -> tuple[Tensor, Tensor | None]:
+        """(batch, frame, class), `pooling` frames as one; with clip labels one frame, and no weights (section II-E)."""
         if self.settings.params.labels == "clip":
             return torch.from_numpy(events.presence())[:, None].to(self.device), None
-        assert self.critic is not None and self.prior is not None
-        labels = self._frame_labels(events, self.critic.pooling)
+        assert self.prior is not None
+        labels = self._frame_labels(events, pooling)
         return labels, class_weights(labels, self.prior)
 
     def _pooled(self, logits: Tensor) -> Tensor:

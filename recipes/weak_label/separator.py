@@ -34,7 +34,10 @@ class Separator(nn.Module):
         self.shift.copy_(level.mean(0))
         self.spread.copy_(level.std(0).clamp_min(0.1))
 
-    def forward(self, magnitude: Tensor) -> Tensor:
+    def hidden(self, magnitude: Tensor) -> Tensor:
+        """What the recurrent layers make of it: (batch, frame, feature)."""
         level = ((magnitude + LOG_FLOOR).log() - self.shift) / self.spread
-        hidden, _ = self.recurrent(level)
-        return self.masks(hidden).unflatten(-1, (self.n_classes, -1)).sigmoid()  # (batch, frame, class, bin)
+        return self.recurrent(level)[0]
+
+    def forward(self, magnitude: Tensor) -> Tensor:
+        return self.masks(self.hidden(magnitude)).unflatten(-1, (self.n_classes, -1)).sigmoid()  # (batch, frame, class, bin)

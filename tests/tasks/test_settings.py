@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sepbench.errors import UserError
-from sepbench.tasks import known_tasks, load_task
+from sepbench.tasks.settings import known_tasks, load_task
 
 
 def test_the_tasks_that_are_there_load():

@@ -10,7 +10,8 @@ import soundfile
 import torch
 
 from sepbench.errors import UserError
-from sepbench.tasks import Task, build_task, load_task
+from sepbench.tasks.settings import load_task
+from sepbench.tasks.task import Task, build_task
 
 CLASSES = ["dog", "siren"]
 RATE_HZ = 8000

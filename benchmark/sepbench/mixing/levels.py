@@ -83,4 +83,5 @@ def _gated_lufs(power: np.ndarray, used: np.ndarray, gate_lufs: np.ndarray) -> n
 
 
 def _mean(power: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    return (power * keep).sum(1) / np.maximum(keep.sum(1), 1)
+    total = (power * keep).cumsum(1)[:, -1]  # one after the other, so that the padding of a batch changes no rounding
+    return total / np.maximum(keep.sum(1), 1)

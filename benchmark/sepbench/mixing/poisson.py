@@ -88,7 +88,8 @@ class PoissonPlanner:
         else:
             self.samples_per_ms = cache.sample_rate_hz // 1000
             self.clip_ms = np.asarray(cache.length) // self.samples_per_ms
-        identity = f"poisson-1|{content}|{split}|{seed}|{','.join(self.classes)}|{settings}"
+        drawn_from = "|".join(sorted(clips[i].key for i in members))
+        identity = f"poisson-1|{content}|{drawn_from}|{split}|{seed}|{','.join(self.classes)}|{settings}"
         self.key = np.frombuffer(hashlib.blake2b(identity.encode(), digest_size=16).digest(), np.uint64)
         self.id = hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
         self.counts = _truncated_poisson(settings.rate)
