@@ -34,6 +34,7 @@ import torch
 
 from sepbench.corpora import open_corpus
 from sepbench.corpora.cache import ClipCache, open_cache
+from sepbench.machine import tune_allocator
 from sepbench.mixing.poisson import Plan, PoissonPlanner, PoissonScenes, PoissonSettings, WeakPoissonScenes
 
 CLASSES = ("car_horn", "dog_bark", "gun_shot", "jackhammer", "siren")
@@ -51,6 +52,7 @@ Mixer = Callable[[int, int], Iterable[np.ndarray]]  # first scene, number of sce
 def main() -> None:
     given = arguments()
     torch.set_num_threads(1)
+    tune_allocator()  # as the command line does
     corpus_name, _, folder = (given.data or "synthetic").partition("=")
     corpus = open_corpus(corpus_name, {corpus_name: folder} if folder else {}, CLASSES)
     cache = open_cache(corpus, [clip for clip in corpus.clips if clip.foreground], RATE_HZ)
