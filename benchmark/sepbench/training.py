@@ -10,6 +10,8 @@ import csv
 import json
 import logging
 import math
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -81,16 +83,16 @@ def train(
     _quiet()
     lightning.seed_everything(seed, verbose=False)
     source = _Scenes(scenes, schedule)
-    best = ModelCheckpoint(
-        place, "best", monitor="valid_loss", save_last=True, save_on_train_epoch_end=True, enable_version_counter=False
-    )
-    patience = EarlyStopping("valid_loss", patience=schedule.patience, check_on_train_epoch_end=True)
+    every: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    best = ModelCheckpoint(place, "best", monitor="valid_loss", **every)
+    last = ModelCheckpoint(place, "last", **every)  # save_last=True would write it after the better epochs only
+    patience = _Patience("valid_loss", patience=schedule.patience, check_on_train_epoch_end=True)
     with progress.bar(f"training {name}", schedule.epochs * schedule.steps) as bar:
         history = _History(place / "history.csv", bar, schedule, source)
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu", devices=1, max_epochs=schedule.epochs,
             limit_val_batches=schedule.valid_batches, num_sanity_val_steps=0, gradient_clip_val=schedule.clip_norm,
-            callbacks=[history, patience, best], logger=False, enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[history, patience, best, last], logger=False, enable_progress_bar=False, enable_model_summary=False,
             default_root_dir=place,
         )  # fmt: skip
         learned_from = DataLoader(source, batch_size=None)
@@ -106,9 +108,12 @@ def train(
 
 
 def _fit(trainer: lightning.Trainer, crank: _Crank, train_loader: Any, valid_loader: Any, last: Path) -> None:
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(crank, train_loader, valid_loader, ckpt_path=str(last) if last.is_file() else None)
-    except SystemExit:  # what lightning makes of Ctrl-C
+    except SystemExit:  # what lightning makes of Ctrl-C, and it ignores every later one
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, interrupt)
         raise KeyboardInterrupt from None
 
 
@@ -184,23 +189,28 @@ class _Valid(IterableDataset[WeakBatch]):
             yield self.scenes.batch(index, self.schedule.batch)
 
 
+class _Patience(EarlyStopping):
+    """Stops where nothing gets better, and at once where an earlier start had stopped there."""
+
+    def on_train_start(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.stopped_epoch > 0
+
+
 class _History(Callback):
     """The bar while it trains, and history.csv: a row per epoch, those of an earlier start kept."""
 
     def __init__(self, file: Path, bar: Any, schedule: Schedule, source: _Scenes):
         self.file, self.bar, self.schedule, self.source = file, bar, schedule, source
         self.began_s = time.perf_counter()
-        self.first_step = self.seen = 0
-        self.before_s = 0.0  # spent by earlier starts
-        self.rows: list[dict[str, float]] = []
+        self._take_up(_rows(file))
+
+    def _take_up(self, rows: list[dict[str, float]]) -> None:
+        self.rows = rows
+        self.before_s = rows[-1]["seconds"] if rows else 0.0  # spent by earlier starts
+        self.first_step = self.seen = int(rows[-1]["step"]) if rows else 0
 
     def on_train_start(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
-        if self.file.is_file():
-            with self.file.open(newline="", encoding="utf-8") as lines:
-                rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
-            self.rows = [row for row in rows if row["epoch"] < trainer.current_epoch]
-        self.before_s = self.rows[-1]["seconds"] if self.rows else 0.0
-        self.first_step = self.seen = trainer.global_step
+        self._take_up([row for row in self.rows if row["epoch"] < trainer.current_epoch])
         self.bar.advance(self.seen)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
@@ -231,6 +241,13 @@ class _History(Callback):
             "epochs": len(self.rows), "steps": self.seen, "seconds": self.before_s + seconds,
             "steps_per_s": (self.seen - self.first_step) / seconds, "waiting_share": self.source.waited_s / seconds,
         }  # fmt: skip
+
+
+def _rows(file: Path) -> list[dict[str, float]]:
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
 
 
 def _quiet() -> None:

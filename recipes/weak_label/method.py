@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sepbench.blocks.stft import Stft
 from sepbench.devices import device
@@ -85,21 +86,21 @@ class WeakLabelSeparator:
         return cost
 
     def _learn_when(self, training: Any) -> dict[str, Any]:
-        """Have the separator's recurrent layers tell when each class sounds, through a linear layer that is thrown away.
+        """Have the separator share each frame equally among the classes that sound in it, whatever the frequency.
 
-        Not in the paper. It uses the same labels as the rest, and spares the separator the slowest part of its way: the
-        mixture loss alone silences every class of which it is not yet more sure than not that it sounds.
+        Not in the paper: a start for few steps. From random weights, the mixture loss pulls the mask of every class that
+        the separator cannot detect yet to 0, where the sigmoid is flat, and a short training does not bring it back.
+        The labels are those that the rest of the training sees; cross-entropy keeps unsure masks between 0 and 1.
         """
-        head = nn.Linear(self.separator.masks.in_features, len(self.task.classes)).to(self.device)
-        learner = nn.ModuleDict({"recurrent": self.separator.recurrent, "head": head})
+        return self._train("activity", self.separator, self._activity_loss, training)
 
-        def loss(batch: WeakBatch) -> dict[str, Tensor]:
-            with self._precision():
-                logits = head(self.separator.hidden(self.stft(batch.mixture).abs())).float()
-            labels, weights = self._labels_and_weights(batch.events, 1)
-            return {"loss": mixture_classification(self._pooled(logits), labels, weights).mean()}
-
-        return self._train("activity", learner, loss, training)
+    def _activity_loss(self, batch: WeakBatch) -> dict[str, Tensor]:
+        labels = self._frame_labels(batch.events, 1)
+        shares = labels / labels.sum(-1, keepdim=True).clamp_min(1)  # (batch, frame, class)
+        with self._precision():
+            logits = self.separator.logits(self.stft(batch.mixture).abs())
+        targets = shares[..., None].expand_as(logits)
+        return {"loss": binary_cross_entropy_with_logits(logits.float(), targets)}
 
     def _look_at_the_data(self, training: Any) -> None:
         """Priors of the classes and, where asked for, the scale of the inputs, from the first training scenes."""
@@ -146,21 +147,19 @@ class WeakLabelSeparator:
         return {**separator, "loss": separator["loss"] + critic, "critic": critic}
 
     def _mixture_term(self, logits: Tensor, events: Events) -> Tensor:
-        assert self.critic is not None
-        labels, weights = self._labels_and_weights(events, self.critic.pooling)
+        labels, weights = self._labels_and_weights(events)
         return mixture_classification(self._pooled(logits), labels, weights).mean()
 
     def _source_term(self, logits: Tensor, events: Events) -> Tensor:
-        assert self.critic is not None
-        labels, weights = self._labels_and_weights(events, self.critic.pooling)
+        labels, weights = self._labels_and_weights(events)
         return source_classification(self._pooled(logits), labels, weights).mean()
 
-    def _labels_and_weights(self, events: Events, pooling: int) -> tuple[Tensor, Tensor | None]:
-        """(batch, frame, class), `pooling` frames as one; with clip labels one frame, and no weights (section II-E)."""
+    def _labels_and_weights(self, events: Events) -> tuple[Tensor, Tensor | None]:
+        """(batch, frame, class) on the critic's own grid; with clip labels one frame, and no weights (section II-E)."""
         if self.settings.params.labels == "clip":
             return torch.from_numpy(events.presence())[:, None].to(self.device), None
-        assert self.prior is not None
-        labels = self._frame_labels(events, pooling)
+        assert self.critic is not None and self.prior is not None
+        labels = self._frame_labels(events, self.critic.pooling)
         return labels, class_weights(labels, self.prior)
 
     def _pooled(self, logits: Tensor) -> Tensor:

@@ -34,10 +34,11 @@ class Separator(nn.Module):
         self.shift.copy_(level.mean(0))
         self.spread.copy_(level.std(0).clamp_min(0.1))
 
-    def hidden(self, magnitude: Tensor) -> Tensor:
-        """What the recurrent layers make of it: (batch, frame, feature)."""
+    def logits(self, magnitude: Tensor) -> Tensor:
+        """Masks before the sigmoid: (batch, frame, class, bin)."""
         level = ((magnitude + LOG_FLOOR).log() - self.shift) / self.spread
-        return self.recurrent(level)[0]
+        hidden, _ = self.recurrent(level)
+        return self.masks(hidden).unflatten(-1, (self.n_classes, -1))
 
     def forward(self, magnitude: Tensor) -> Tensor:
-        return self.masks(self.hidden(magnitude)).unflatten(-1, (self.n_classes, -1)).sigmoid()  # (batch, frame, class, bin)
+        return self.logits(magnitude).sigmoid()
