@@ -25,6 +25,7 @@ from sepbench.results import read_rows, read_runs
 from sepbench.run import finished_run, judge, run_one
 from sepbench.run import test_run as score_elsewhere  # under its own name pytest would take it for a test
 from sepbench.scene import Estimate
+from sepbench.storage import FolderLock, write_json
 from sepbench.tasks.task import build_task
 
 REPO = Path(__file__).resolve().parents[1]
@@ -170,7 +171,9 @@ def test_rows_and_metrics_tell_of_the_scenes_asked_for(whole: Path):
 @pytest.mark.parametrize(
     ("stop", "at"), [("training critic", 1), ("training separator", 3), ("scoring test", 4), ("scoring seen", 2)]
 )
-def test_a_run_that_was_stopped_goes_on_and_ends_the_same(sounds: Path, tmp_path: Path, whole: Path, stop: str, at: int):
+def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
+    sounds: Path, tmp_path: Path, whole: Path, stop: str, at: int
+):
     with pytest.raises(KeyboardInterrupt):
         go(sounds, tmp_path, Watched(stop, at))
     half = next(tmp_path.iterdir())
@@ -184,6 +187,24 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(sounds: Path, tmp_path
     if stop.startswith("scoring"):
         assert kept and not [bar for bar in rest.bars if bar.startswith("training")]
         assert resumed["wall_s"]["fit"] > 0
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_a_run_stopped_as_its_training_was_put_away_loses_nothing(
+    sounds: Path, tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch, written: bool
+):
+    def stopped(path, value):
+        if written:
+            write_json(path, value)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sepbench.run, "write_json", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            go(sounds, tmp_path)
+    half = go(sounds, tmp_path)
+    assert {each.name for each in half.iterdir()} == {each.name for each in whole.iterdir()}
+    assert rows_of(half) == rows_of(whole)
 
 
 def test_scenes_that_were_scored_are_not_scored_again(sounds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -217,6 +238,18 @@ def test_again_runs_anew_and_ends_the_same(sounds: Path, tmp_path: Path, whole: 
     assert go(sounds, tmp_path, progress, again=True) == copy
     assert "training critic" in progress.bars and not (copy / "left-over.txt").exists()
     assert rows_of(copy) == rows_of(whole)
+
+
+def test_again_leaves_alone_what_another_process_is_writing(sounds: Path, tmp_path: Path, whole: Path):
+    copy = tmp_path / whole.name
+    shutil.copytree(whole, copy)
+    run = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**run, "state": "running"}))
+    lock = FolderLock(copy)
+    with pytest.raises(UserError, match="is writing this run"):
+        go(sounds, tmp_path, again=True)
+    lock.release()
+    assert (copy / "rows.parquet").is_file()
 
 
 def test_another_option_is_another_run(sounds: Path, tmp_path: Path, whole: Path):

@@ -16,7 +16,7 @@ from sepbench.provenance import provenance
 from sepbench.recipe import Recipe, build, load_recipe
 from sepbench.results import RunFolder, RunRecord, read_runs, run_id
 from sepbench.scene import Row, Scene
-from sepbench.storage import read_json, write_json
+from sepbench.storage import locked, read_json, write_json
 from sepbench.tasks.task import Task, build_task
 
 CHUNK = 20  # scenes that are answered together; an interruption costs at most so many
@@ -87,8 +87,9 @@ def _open(
 ) -> RunFolder:
     defaults = recipe.defaults(config["profile"])
     changed = {name: value for name, value in options.items() if value != defaults[name]}
-    if again:
-        shutil.rmtree(results / run_id(config, changed), ignore_errors=True)
+    path = results / run_id(config, changed)
+    if again and not locked(path):  # what another process is writing stays, and `open_or_create` says who it is
+        shutil.rmtree(path, ignore_errors=True)
     repository = Path(__file__).resolve().parents[2]
     seeds = {"run": config["seed"], "scenes": config["task"]["scenes"]["seed"]}
     facts = provenance(repository, seeds, {"hash": task.cache.content_hash, "clips": len(task.cache.clips)})
@@ -135,10 +136,10 @@ def _fit(
             training = Training(task.isolated("train", seed), task.isolated("valid", fixed), **rest)
         cost = method.fit(training) or {}
         method.save(folder / "weights")
-        write_json(done, {"cost": cost})
         for stage in (folder / "checkpoints").glob("*/history.csv"):
             shutil.copy(stage, folder / f"history-{stage.parent.name}.csv")
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        write_json(done, {"cost": cost})
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     cost = read_json(done)["cost"]
     wall_s["fit"] = sum(stage.get("seconds", 0.0) for stage in cost.values() if isinstance(stage, dict))
     return dict(cost)

@@ -38,7 +38,7 @@ from sepbench.devices import choose_device
 from sepbench.errors import UserError
 from sepbench.method import Method
 from sepbench.recipe import build
-from sepbench.run import finished_run
+from sepbench.run import UNTAUGHT, finished_run
 from sepbench.scene import Activity, Estimate, Mixture, TaskInfo
 from sepbench.storage import write_text
 
@@ -88,6 +88,8 @@ def _trained(run: Path) -> tuple[Method, TaskInfo]:
     info = TaskInfo(classes, int(task["sample_rate_hz"]), 1, len(classes), float(task["seconds"]))
     inner = _trained(Path(record.config["inner"]["run"]))[0] if record.config.get("inner") else None
     method = build(recipe, record.config, info, inner)
+    if record.config["supervision"] in UNTAUGHT:
+        return method, info
     try:
         method.load(record.path / "weights")
     except OSError as error:
