@@ -53,7 +53,7 @@ class Shares:
 RECIPE = """
 name: Shares
 method: method.py:Shares
-supervision: none
+supervision: weak
 task: urban_events
 params: {told: {default: activity, choices: [activity, nothing]}}
 profiles: {quick: {corpus: synthetic, task: {seconds: 1.0, classes: [dog_bark, siren, gun_shot]}}}

@@ -58,16 +58,13 @@ def paths(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def reach(settings: Mapping[str, Any], path: str) -> Any:
-    """The value at `path`. UserError with the nearest path there is, where nothing lies there or a group does."""
+    """What lies at `path`, a value or a group. UserError with the nearest path there is, where nothing does."""
     known = list(paths(settings))
     found: Any = settings
     for name in path.split("."):
         if not isinstance(found, Mapping) or name not in found:
             raise UserError(f"--set {path}: there is no such setting.{nearest(path, known) or _beside(path, known)}")
         found = found[name]
-    if isinstance(found, Mapping) and found:
-        inside = [name for name in known if name.startswith(f"{path}.")]
-        raise UserError(f"--set {path}: that is a group. Set one of {', '.join(inside)}.")
     return found
 
 
@@ -81,13 +78,22 @@ def _beside(path: str, known: list[str]) -> str:
 
 
 def replace(settings: Mapping[str, Any], path: str, value: Any, text: str) -> dict[str, Any]:
-    """`settings` with `value` (`text` as typed) at `path`, of the type that lies there now, else UserError."""
-    return place(settings, path, _as_present(reach(settings, path), value, text, path))
+    """`settings` with `value` (`text` as typed) at `path`, of the type that lies there now, else UserError.
+
+    A group within a group can be set to null, which leaves out what it sets up; where null lies, anything may come.
+    """
+    present = reach(settings, path)
+    if isinstance(present, Mapping) and present:
+        if value is None and "." in path:
+            return place(settings, path, None)
+        inside = [name for name in paths(settings) if name.startswith(f"{path}.")]
+        raise UserError(f"--set {path}: that is a group. Set one of {', '.join(inside)}.")
+    return place(settings, path, _as_present(present, value, text, path))
 
 
 def _as_present(present: Any, value: Any, text: str, path: str) -> Any:
     if present is None:
-        fits = not isinstance(value, Mapping)
+        fits = True
     elif isinstance(present, bool):
         fits = isinstance(value, bool)
     elif isinstance(present, int):

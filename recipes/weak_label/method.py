@@ -13,6 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sepbench.blocks.stft import Stft
 from sepbench.devices import device
+from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import Batch, Training, WeakBatch, WeakTraining
 from sepbench.scene import Activity, Estimate, Mixture, TaskInfo
@@ -62,6 +63,7 @@ class WeakLabelSeparator:
             cost["critic"] = self._train("critic", self.critic, self._critic_loss, training)
         if params.strategy == "fixed":
             self.critic.requires_grad_(False).eval()
+            self.critic.recurrent.train()  # it has no dropout, so the same; on a GPU no gradient passes through it else
             cost["separator"] = self._train("separator", self.separator, self._separator_loss, training)
         else:
             both = nn.ModuleDict({"separator": self.separator, "critic": self.critic})
@@ -69,7 +71,13 @@ class WeakLabelSeparator:
         return cost
 
     def _train(self, name: str, network: nn.Module, loss: Any, training: Any) -> dict[str, Any]:
-        schedule = Schedule(**vars(getattr(self.settings.train, name)))
+        settings = getattr(self.settings.train, name)
+        if settings is None:
+            raise UserError(
+                f"train.{name} is null, but labels {self.settings.params.labels} and strategy "
+                f"{self.settings.params.strategy} need that stage. Leave it as the profile has it."
+            )
+        schedule = Schedule(**vars(settings))
         cost = train(
             name,
             network,
