@@ -268,7 +268,7 @@ def test_what_was_learnt_is_scored_on_other_scenes_as_a_run_of_its_own(sounds: P
     found = score_elsewhere(whole, data, sets, tmp_path, False, "cpu", progress)
     assert not [bar for bar in progress.bars if bar.startswith("training")]
     run = json.loads((found / "run.json").read_text())
-    assert run["config"]["trained_by"] == whole.name and run["options"]["test_lambda"] == 10
+    assert run["config"]["trained_by"]["run"] == whole.name and run["options"]["test_lambda"] == 10
     assert run["cost"]["parameters"] == json.loads((whole / "run.json").read_text())["cost"]["parameters"]
     assert {split for split, *_ in rows_of(found)} == {"test"}
     assert not {scene for _, scene, *_ in rows_of(found)} & {scene for _, scene, *_ in rows_of(whole)}

@@ -41,7 +41,7 @@ class Scenes(Protocol):
 
 @dataclass(frozen=True)
 class WeakTraining:
-    """What `fit` may use where supervision is weak. There is no way from here to a source."""
+    """What `fit` may use where supervision is weak. None of its batches has a place for a source."""
 
     scenes: WeakScenes
     valid: WeakScenes

@@ -115,6 +115,7 @@ class Recipe(Part):
         config |= {"seed": seed, "inner": self._inner(inner)}
         for path, value, text in others:
             config |= replace({name: config[name] for name in SETTABLE}, path, value, text)
+        _check_splits(config["task"], [path for path, _, _ in others])
         return json.loads(json.dumps(config)), values  # plain, and shared with nothing
 
     def retarget(
@@ -134,6 +135,7 @@ class Recipe(Part):
             task = place(task, self.task_params[name].path, ours[name])
         for path, value, text in others:
             task = replace({"task": task}, path, value, text)["task"]
+        _check_splits(task, [path for path, _, _ in others])
         return {**json.loads(json.dumps(config)), "task": task}, values
 
     def _sorted_sets(self, sets: Sequence[str]) -> tuple[dict[str, Any], list[tuple[str, Any, str]]]:
@@ -243,6 +245,18 @@ def _check(recipe: Recipe) -> None:
         cells = [*table.rows, *([] if table.columns == "classes" else table.columns)]
         for when in [table.when, *(cell.when for cell in cells)]:
             recipe.read(when, f"tables.{name}: when.")
+
+
+def _check_splits(task: Mapping[str, Any], paths: Sequence[str]) -> None:
+    """UserError where --set named folds of a split by recording, or shares of a split by fold: nobody would read them."""
+    unread = {"fold": ("folds", "shares"), "recording": ("train", "valid", "test")}
+    by = task["splits"]["by"]
+    for path in paths:
+        if path in [f"task.splits.{name}" for name in unread.get(by, ())]:
+            other = "recording" if by == "fold" else "fold"
+            raise UserError(
+                f"--set {path}: the clips are split by {by}, which does not read it. Add --set task.splits.by={other}."
+            )
 
 
 def load_class(recipe: Recipe) -> type:

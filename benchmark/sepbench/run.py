@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -52,13 +53,17 @@ def test_run(
     began_s = time.perf_counter()
     record, recipe = finished_run(run)
     config, options = recipe.retarget(record.config, record.options, sets, data)
-    config["trained_by"] = record.id
-    task = build_task(config["task"], data, progress)
+    config["trained_by"] = {"run": record.id, "weights": _content(record.path / "weights")}
+    if config["task"]["splits"] != record.config["task"]["splits"]:
+        config["task"]["scenes"]["seen"] = 0  # what was trained on is another set of clips
+    task = build_task(config["task"], data, progress, to_fit=False)
+    _check_same_sounds(record, config)
+    _check_unheard(record, task)
+    method = build(recipe, config, task.info, _inner(config, task))
     with _open(config, options, recipe, task, results, again) as folder:
         if folder.state == "finished":
             progress.say(f"{folder.id} is finished; --again runs it anew.")
             return folder.path
-        method = build(recipe, config, task.info, _inner(config, task))
         if config["supervision"] not in UNTAUGHT:
             method.load(Path(run) / "weights")
         wall_s = {"data": time.perf_counter() - began_s}
@@ -98,20 +103,51 @@ def _open(
     facts["recipe_folder"] = str(folder.relative_to(repository) if inside else folder)
     facts["device"] = str(device())
     facts["splits"] = {split: len(members) for split, members in task.members.items()}
+    facts["recordings"] = {split: task.recordings(split) for split in task.members}
     return RunFolder.open_or_create(results, config, options, recipe.tables_plain(), facts, changed)
 
 
-def _inner(config: Mapping[str, Any], task: Task) -> Method | None:
-    """The method that this one wraps, as its own run left it."""
+def _check_same_sounds(record: RunRecord, config: Mapping[str, Any]) -> None:
+    """UserError where what a run has learnt cannot answer this task's scenes."""
+    for name in ("classes", "sample_rate_hz"):
+        theirs, ours = record.config["task"][name], config["task"][name]
+        if theirs != ours:
+            raise UserError(
+                f"{record.path}: was trained with {name} {theirs}; this task has {ours}. Train it on this task."
+            )
+
+
+def _check_unheard(record: RunRecord, task: Task) -> None:
+    """UserError where the test would score a run on recordings that it was trained or chosen on."""
+    heard = record.provenance.get("recordings") or {}
+    if record.config["task"]["corpus"] != task.config["corpus"] or not task.n_scenes("test"):
+        return
+    known = set(task.recordings("test")) & {each for split in ("train", "valid") for each in heard.get(split, [])}
+    if known:
+        raise UserError(
+            f"{record.path}: was trained on {len(known)} of the recordings of this test, '{min(known)}' among them. "
+            "Test it on other folds, or on the split that it was trained with."
+        )
+
+
+def _content(folder: Path) -> str:
+    """A hash of the files in `folder`: what a method has learnt."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in sorted(folder.glob("*.safetensors")):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _inner(config: dict[str, Any], task: Task) -> Method | None:
+    """The method that this one wraps, as its own run left it. The configuration is told what that one learnt from."""
     if not config.get("inner"):
         return None
     record, recipe = finished_run(Path(config["inner"]["run"]))
-    theirs, ours = record.config["task"], config["task"]
-    for name in ("classes", "sample_rate_hz"):
-        if theirs[name] != ours[name]:
-            raise UserError(
-                f"--inner {record.path}: was trained with {name} {theirs[name]}; this task has {ours[name]}."
-            )
+    _check_same_sounds(record, config)
+    _check_unheard(record, task)
+    config["inner"]["weights"] = _content(record.path / "weights")
+    if config["supervision"] == "weak":
+        config["labels_seen"] = record.config["labels_seen"]
     method = build(recipe, record.config, task.info)
     method.load(record.path / "weights")
     return method
@@ -131,9 +167,13 @@ def _fit(
         rest: dict[str, Any] = {"folder": folder / "checkpoints", "seed": seed, "progress": progress}
         if config["supervision"] == "weak":
             seen = config["labels_seen"]
-            training: Any = WeakTraining(task.weak("train", seed, seen), task.weak("valid", fixed, seen), **rest)
+            training: Any = WeakTraining(
+                task.weak("train", seed, seen), task.first("valid", task.weak("valid", fixed, seen)), **rest
+            )
         else:
-            training = Training(task.isolated("train", seed), task.isolated("valid", fixed), **rest)
+            training = Training(
+                task.isolated("train", seed), task.first("valid", task.isolated("valid", fixed)), **rest
+            )
         cost = method.fit(training) or {}
         method.save(folder / "weights")
         for stage in (folder / "checkpoints").glob("*/history.csv"):

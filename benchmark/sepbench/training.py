@@ -16,7 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from sepbench.errors import UserError
+from sepbench.errors import UserError, nearest
 from sepbench.method import Batch, WeakBatch
 from sepbench.storage import write_text
 
@@ -49,11 +49,46 @@ class Schedule:
     cosine: bool = False  # then down to 2 % of lr along half a cosine, over all epochs
     clip_norm: float | None = None  # of the gradient
 
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps", "batch", "valid_batches", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; wanted 1 or more")
+        if not self.lr > 0:
+            raise ValueError(f"lr is {self.lr}; wanted a number above 0")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; wanted a number above 0, or null for none")
+
+    @classmethod
+    def of(cls, stage: str, settings: Any) -> Schedule:
+        """The settings train.<stage> of a recipe. UserError for a key that there is not, or lacks, or a wrong value."""
+        known = [each.name for each in fields(cls)]
+        given = vars(settings) if hasattr(settings, "__dict__") else {}
+        for name in given:
+            if name not in known:
+                raise UserError(
+                    f"train.{stage}.{name}: there is no such setting.{nearest(name, known)} Known: {', '.join(known)}."
+                )
+        missing = [each.name for each in fields(cls) if each.default is MISSING and each.name not in given]
+        if missing:
+            raise UserError(f"train.{stage}: {', '.join(missing)} not given. Write a number for each in recipe.yaml.")
+        try:
+            return cls(**given)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"train.{stage}: {error}.") from None
+
     def factor(self, step: int) -> float:
         """What lr is multiplied with at `step`."""
         rise = min(1.0, (step + 1) / (self.warmup + 1))
         share = min(1.0, step / max(1, self.epochs * self.steps))
         return rise * (0.02 + 0.49 * (1 + math.cos(math.pi * share)) if self.cosine else 1.0)
+
+
+def check_sizes(sizes: Any) -> None:
+    """UserError where one of a network's sizes is not 1 or more."""
+    for name, size in vars(sizes).items():
+        wrong = [each for each in (size if isinstance(size, (tuple, list)) else [size]) if each < 1]
+        if wrong:
+            raise UserError(f"sizes.{name} is {wrong[0]}; wanted 1 or more.")
 
 
 def train(

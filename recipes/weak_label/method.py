@@ -17,14 +17,15 @@ from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import Batch, Training, WeakBatch, WeakTraining
 from sepbench.scene import Activity, Estimate, Mixture, TaskInfo
-from sepbench.training import Schedule, train
+from sepbench.training import Schedule, check_sizes, train
 
 from .critics import Critic, Crnn, Rnn
 from .losses import class_weights, magnitude_loss, mixture_classification, mixture_loss, source_classification
 from .separator import Separator
 
 STANDARDISE_SCENES = 64
-STRONG_SCALE = 100.0  # the paper's alpha; without clipping it changes nothing
+PRIOR_BATCH = 100  # scenes that are in memory at a time
+STRONG_SCALE = 100.0  # the paper's alpha; without clipping it hardly matters to Adam
 
 
 class WeakLabelSeparator:
@@ -32,6 +33,9 @@ class WeakLabelSeparator:
 
     def __init__(self, settings: Any, task: TaskInfo):
         self.settings, self.task, self.device = settings, task, device()
+        check_sizes(settings.sizes)
+        stages = {name: getattr(settings.train, name) for name in ("activity", "critic", "separator")}
+        self.schedules = {name: Schedule.of(name, stage) for name, stage in stages.items() if stage is not None}
         params, sizes = settings.params, settings.sizes
         torch.manual_seed(settings.seed)
         self.stft = Stft(params.window_ms, task.sample_rate_hz).to(self.device)
@@ -54,7 +58,7 @@ class WeakLabelSeparator:
         """Critic first, unless the strategy is joint; then the separator. Hands back what each stage cost."""
         self._look_at_the_data(training)
         params, cost = self.settings.params, {}
-        if self.settings.train.activity is not None:
+        if "activity" in self.schedules:
             cost["activity"] = self._learn_when(training)
         if self.critic is None:
             cost["separator"] = self._train("separator", self.separator, self._strong_loss, training)
@@ -71,20 +75,18 @@ class WeakLabelSeparator:
         return cost
 
     def _train(self, name: str, network: nn.Module, loss: Any, training: Any) -> dict[str, Any]:
-        settings = getattr(self.settings.train, name)
-        if settings is None:
+        if name not in self.schedules:
             raise UserError(
                 f"train.{name} is null, but labels {self.settings.params.labels} and strategy "
                 f"{self.settings.params.strategy} need that stage. Leave it as the profile has it."
             )
-        schedule = Schedule(**vars(settings))
         cost = train(
             name,
             network,
             loss,
             training.scenes,
             training.valid,
-            schedule,
+            self.schedules[name],
             training.folder,
             training.seed,
             self.device,
@@ -114,15 +116,19 @@ class WeakLabelSeparator:
         """Priors of the classes and, where asked for, the scale of the inputs, from the first training scenes."""
         settings = self.settings
         if settings.params.labels != "clip":
-            events = training.scenes.batch(0, settings.train.prior_scenes).events
-            active = events.activity(self._n_frames, self.stft.hop_s, -self.stft.hop_s / 2)
-            self.prior = torch.from_numpy(active.mean((0, 2))).clamp(1e-3, 1 - 1e-3).to(self.device)
+            n_batches = max(1, settings.train.prior_scenes // PRIOR_BATCH)
+            active = [self._activity(training.scenes.batch(index, PRIOR_BATCH).events) for index in range(n_batches)]
+            self.prior = torch.stack(active).mean(0).clamp(1e-3, 1 - 1e-3).to(self.device)
         if settings.train.standardise:
             with torch.no_grad():
                 magnitude = self.stft(training.scenes.batch(0, STANDARDISE_SCENES).mixture.to(self.device)).abs()
                 self.separator.standardise(magnitude)
                 if self.critic is not None:
                     self.critic.standardise(magnitude)
+
+    def _activity(self, events: Events) -> Tensor:
+        """The share of the frames in which each class sounds: (class,)."""
+        return torch.from_numpy(events.activity(self._n_frames, self.stft.hop_s, -self.stft.hop_s / 2)).mean((0, 2))
 
     # objective functions
 

@@ -31,6 +31,13 @@ class PoissonSettings:
     level_lufs: tuple[float, float]
 
     def __post_init__(self) -> None:
+        for name, pair in (("cut_s", self.cut_s), ("level_lufs", self.level_lufs)):
+            if len(pair) != 2 or pair[0] > pair[1] or not all(map(math.isfinite, pair)):
+                raise UserError(f"task.mixing.{name} is {list(pair)}; wanted two numbers, the lower one first.")
+        if self.cut_s[0] <= 0 or self.seconds <= 0:
+            raise UserError(
+                f"task.mixing.cut_s is {list(self.cut_s)}, task.seconds {self.seconds}; wanted times above 0."
+            )
         if not self.rate > 0 or not math.isfinite(self.rate):
             raise UserError(
                 f"lambda is {self.rate}; wanted a finite number above 0, the mean number of events in a scene."
@@ -149,7 +156,7 @@ class PoissonPlanner:
 
 
 class WeakPoissonScenes:
-    """Batches of mixtures with their labels. Holds no way to a source."""
+    """Batches of mixtures with their labels: what it hands out has no place for a source."""
 
     def __init__(self, planner: PoissonPlanner, labels_seen: str):
         if planner.cache is None:

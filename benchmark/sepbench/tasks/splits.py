@@ -14,15 +14,16 @@ SPLITS = ("train", "valid", "test")
 
 
 def split_clips(
-    clips: Sequence[Clip], splits: Mapping[str, Any], classes: Sequence[str], where: str
+    clips: Sequence[Clip], splits: Mapping[str, Any], classes: Sequence[str], where: str, wanted: Sequence[str] = SPLITS
 ) -> dict[str, tuple[int, ...]]:
     """Indices of the clips of each split. `where` names the corpus in errors.
 
-    By fold: as listed, and every listed fold must be there. By recording: class by class, the recording with most clips
-    first, each to the split that lacks most of its share; ties by a hash of the recording's name.
+    By fold: as listed, and every listed fold of the splits that are `wanted` must be there. By recording: class by
+    class, the recording with most clips first, each to the split that lacks most of its share; ties by a hash of the
+    recording's name.
     """
     if splits["by"] == "fold":
-        members = _by_fold(clips, splits, where)
+        members = _by_fold(clips, splits, where, wanted)
     elif splits["by"] == "recording":
         members = _by_recording(clips, splits, classes, where)
     else:
@@ -31,11 +32,13 @@ def split_clips(
     return members
 
 
-def _by_fold(clips: Sequence[Clip], splits: Mapping[str, Any], where: str) -> dict[str, tuple[int, ...]]:
+def _by_fold(
+    clips: Sequence[Clip], splits: Mapping[str, Any], where: str, wanted: Sequence[str]
+) -> dict[str, tuple[int, ...]]:
     there = sorted({clip.fold for clip in clips})
     for split in SPLITS:
         missing = [fold for fold in splits[split] if fold not in there]
-        if missing or not splits[split]:
+        if split in wanted and (missing or not splits[split]):
             raise UserError(
                 f"{where} has folds {there}; split '{split}' wants {list(splits[split])}. A partial copy needs a choice: "
                 f"--split recording, or --set task.splits.{split}=[...] for each split."

@@ -8,9 +8,10 @@ from typing import Any
 
 from sepbench.corpora import open_corpus
 from sepbench.corpora.cache import ClipCache, open_cache
-from sepbench.errors import UserError
+from sepbench.errors import UserError, nearest
 from sepbench.mixing.poisson import PoissonPlanner, PoissonScenes, PoissonSettings, WeakPoissonScenes
 from sepbench.scene import Scene, TaskInfo
+from sepbench.tasks.settings import known_tasks
 from sepbench.tasks.splits import split_clips
 
 CLIPS_OF = {
@@ -19,6 +20,18 @@ CLIPS_OF = {
     "test": "test",
     "seen": "train",
 }  # which clips a split of scenes draws on
+
+
+@dataclass(frozen=True)
+class FirstScenes:
+    """The first `n` scenes of a split, in batches; batches past them start over."""
+
+    scenes: Any
+    n: int
+
+    def batch(self, index: int, size: int) -> Any:
+        size = min(size, self.n)
+        return self.scenes.batch(index % (self.n // size), size)
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,10 @@ class Task:
 
     def n_scenes(self, split: str) -> int:
         return int(self.config["scenes"][split])
+
+    def recordings(self, split: str) -> list[str]:
+        """The recordings whose clips serve `split`."""
+        return sorted({self.cache.clips[i].recording for i in self.members[split]})
 
     @property
     def scored(self) -> list[str]:
@@ -54,6 +71,10 @@ class Task:
     def isolated(self, split: str, seed: int) -> PoissonScenes:
         return PoissonScenes(self.planner(split, seed))
 
+    def first(self, split: str, scenes: Any) -> FirstScenes:
+        """As many distinct scenes as the task has for `split`."""
+        return FirstScenes(scenes, self.n_scenes(split))
+
     def scene(self, split: str, index: int) -> Scene:
         """Scene `index` of a split that is scored: the same for every run of the task."""
         return self.isolated(split, int(self.config["scenes"]["seed"])).scene(index)
@@ -64,17 +85,37 @@ def poisson_settings(config: Mapping[str, Any], rate: float) -> PoissonSettings:
     return PoissonSettings(float(rate), float(config["seconds"]), tuple(mixing["cut_s"]), tuple(mixing["level_lufs"]))
 
 
-def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any = None) -> Task:
-    """Open the corpus, decode what is not decoded yet, and split it. UserError where settings and corpus do not fit."""
+def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any = None, to_fit: bool = True) -> Task:
+    """Open the corpus, decode what is not decoded yet, and split it. UserError where settings and corpus do not fit.
+
+    `to_fit` False: nothing will be trained, so the splits that only training needs may be empty.
+    """
+    if config["name"] not in known_tasks():
+        known = known_tasks()
+        raise UserError(
+            f"task.name: there is no task '{config['name']}'; known: {', '.join(known)}.{nearest(config['name'], known)}"
+        )
+    if config["sample_rate_hz"] % 1000 or config["sample_rate_hz"] <= 0:
+        raise UserError(
+            f"task.sample_rate_hz is {config['sample_rate_hz']}; wanted a multiple of 1000, such as 16000 or 44000: scenes are "
+            "laid out in whole milliseconds. Clips of any rate are resampled to it."
+        )
     if config["mixing"]["kind"] != "poisson":
         raise UserError(f"task.mixing.kind is '{config['mixing']['kind']}'; wanted poisson.")
     corpus = open_corpus(config["corpus"], data, list(config["classes"]))
     clips = tuple(clip for clip in corpus.clips if clip.foreground or not config["foreground_only"])
     cache = open_cache(corpus, clips, int(config["sample_rate_hz"]), progress=progress)
     classes = tuple(config["classes"])
-    members = split_clips(cache.clips, config["splits"], classes, corpus.name)
+    scored = [split for split in ("test", "seen") if config["scenes"][split]]
+    drawn_on = [*(("train", "valid") if to_fit else ()), *scored]
+    if not scored:
+        raise UserError(
+            "task.scenes: test and seen are both 0, so nothing would be scored. Set task.scenes.test above 0."
+        )
+    needed = {CLIPS_OF[split] for split in drawn_on}
+    members = split_clips(cache.clips, config["splits"], classes, corpus.name, sorted(needed))
     info = TaskInfo(classes, int(config["sample_rate_hz"]), 1, len(classes), float(config["seconds"]))
     task = Task(config, info, cache, members)
-    for split in ("train", "valid", *task.scored):
+    for split in drawn_on:
         task.planner(split, 0)  # a class without clips, or a rate of 0, is told before anything is trained
     return task
