@@ -33,7 +33,7 @@ USES = {
     "tables": {"results"},
     "report": {"results", "metrics"},
     "run": {"recipe", "tasks", "method", "evaluate", "results", "provenance", "report"},
-    "separate": {"recipe", "tasks", "method", "results", "run"},
+    "separate": {"corpora", "recipe", "tasks", "method", "results", "run"},
     "priors": {"corpora", "mixing", "tasks", "results", "provenance"},
     "cli": {"run", "separate", "priors", "recipe", "corpora", "results", "tables", "report"},
 }

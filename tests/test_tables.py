@@ -191,13 +191,28 @@ def test_sources_without_an_answer_are_counted_beside_the_mean(tmp_path: Path) -
     assert [cell(table, name, "Missed").show() for name in ("Rival", "Weak")] == ["4", "0"]
 
 
-def test_synthetic_figures_say_so_in_every_format(tmp_path: Path, published: Path) -> None:
-    run(tmp_path / "runs", corpus="synthetic")
+@pytest.mark.parametrize("screen", [False, True])
+@pytest.mark.parametrize("form", ["terminal", "md", "latex"])
+def test_every_row_says_its_sounds_and_profile_in_every_format(
+    tmp_path: Path, published: Path, form: str, screen: bool
+) -> None:
+    """Where all rows agree, too: a row that is copied alone must not pass for a figure on recordings."""
+    for labels in ("frame", "clip"):
+        run(tmp_path / "runs", corpus="synthetic", changed={"labels": labels}, labels_seen=labels)
     tables = tables_of(tmp_path / "runs", published)
-    assert len(tables) == 3
+    assert [len(table.rows) for table in tables] == [2, 2, 1]
     for table in tables:
-        for form in ("terminal", "md", "latex"):
-            assert render([table], form).count("SYNTHETIC") >= 2
+        lines = render([table], form, screen).splitlines()
+        rows = [line for line in lines if "small" in line and re.search(r"\d\.\d \[", line)]  # figures with intervals
+        assert len(rows) == len(table.rows)
+        assert all("SYNTHETIC" in line for line in rows)
+        assert any("SYNTHETIC: sounds made by a generator" in line for line in lines)
+
+
+def test_every_row_of_a_paper_s_table_says_how_much_it_rests_on(tmp_path: Path, published: Path) -> None:
+    run(tmp_path / "runs")
+    (line,) = (line for line in render(tables_of(tmp_path / "runs", published), "md").splitlines() if "2D-CRNN" in line)
+    assert [word.strip() for word in line.split("|")[1:5]] == ["2D-CRNN (STFT)", "urbansound8k", "small", "8"]
 
 
 def test_a_paper_s_table_shows_our_figure_beside_the_published_one(tmp_path: Path, published: Path) -> None:
@@ -299,11 +314,11 @@ def test_unfinished_runs_are_named_and_left_out(tmp_path: Path) -> None:
 
 def test_on_a_terminal_no_figure_and_no_run_s_name_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [run(tmp_path, 3.0 + i, seed=i, f_measure=True, cost={"parameters": 1234}) for i in range(2)]
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "110")
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     (table, *_) = tables_of(tmp_path)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", render([table, list_runs(tmp_path)]))
-    assert max(map(len, plain.split("Runs in")[0].splitlines())) <= 100
+    assert max(map(len, plain.split("Runs in")[0].splitlines())) <= 110
     assert re.search(r"3\.5 \[\d\.\d, \d\.\d\]", plain)
     assert all(whole in plain for whole in ("0.75 (0.57)", *names))
 

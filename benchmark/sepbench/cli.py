@@ -26,7 +26,7 @@ sets_option = click.option(
     "sets",
     multiple=True,
     metavar="A.B=C",
-    help="Any other setting by its path in config.yaml, such as train.steps=100.",
+    help="Any other setting by its path in config.yaml, such as task.scenes.test=200.",
 )
 results_option = click.option("--results", type=FOLDER, default=RUNS, show_default=True, help="Where runs are kept.")
 again_option = click.option("--again", is_flag=True, help="Run afresh even where a finished run of this kind lies.")
@@ -165,7 +165,7 @@ def table(results: Path, form: str, out: Path | None, everything: bool) -> None:
     from sepbench.tables import find_published, make_tables, render
 
     text = render(make_tables(read_runs(results), find_published(results), everything), form)
-    if out is None:
+    if out is None or not text:
         click.echo(text or f"No finished runs in {results}. `sepbench run recipes/weak_label` makes one.")
         return
     from sepbench.storage import write_text
@@ -231,16 +231,22 @@ def verify(name: str, data: list[tuple[str, str]]) -> None:
     """Read every file of the corpus NAME and name what is broken."""
     known_corpus(name, "data verify")
     from sepbench.corpora import open_corpus
+    from sepbench.corpora.files import MissingFiles
     from sepbench.corpora.verify import verify as verified
     from sepbench.progress import make_progress
 
-    corpus = open_corpus(name, places(data), None)
-    broken = verified(corpus, make_progress())
+    missing: list[str] = []
+    try:
+        corpus = open_corpus(name, places(data), None)
+    except MissingFiles as error:
+        corpus, missing = error.there, error.lines
+    broken = [*missing, *verified(corpus, make_progress())]
     for line in broken:
         click.echo(line)
     if broken:
         raise UserError(
-            f"{name}: {len(broken)} of {len(corpus.clips)} clips are broken, listed above. Replace or remove them."
+            f"{name}: {len(broken)} of {len(corpus.clips) + len(missing)} clips are broken, listed above. "
+            "Replace or remove them."
         )
     click.echo(f"{name}: all {len(corpus.clips)} clips can be used.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 BAD_INPUT, INTERRUPTED = 2, 130
 NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the disk's and its owner's to mend
+ALSO_CALLED = {"gpu": "cuda"}  # else `cpu` would be the nearest
 OWN = "recipe_"  # prefix of parameter names that come from recipe.yaml: `lambda` alone could not be a Python name
 
 
@@ -70,6 +72,9 @@ def one_line(error: click.ClickException) -> str:
         close = nearest(error.option_name, known) or f" `{error.ctx.command_path}{recipe} --help` lists them."
         return f"no such option {error.option_name}.{close}"
     said = error.format_message()
+    kind = getattr(getattr(error, "param", None), "type", None)
+    if isinstance(kind, click.Choice) and (given := re.search(r"'([^']*)' is not one of", said)):
+        said += nearest(ALSO_CALLED.get(given[1], given[1]), kind.choices)
     command = getattr(getattr(error, "ctx", None), "command_path", None)
     if said.startswith(("Missing", "Got unexpected")) and command:
         said = f"{said.rstrip('.')}. `{command} --help` says what it takes."

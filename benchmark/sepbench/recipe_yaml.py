@@ -41,7 +41,7 @@ def parsed(text: str) -> tuple[str, Any, str]:
     """`a.b=c` -> (a.b, c as YAML reads it, c as typed)."""
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
-        raise UserError(f"--set {text}: wanted PATH=VALUE, such as train.steps=100.")
+        raise UserError(f"--set {text}: wanted PATH=VALUE, such as task.scenes.test=200.")
     try:
         found = read_yaml(value)
     except UserError:

@@ -34,6 +34,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d, pad
 
+from sepbench.corpora.truncation import ends_early
 from sepbench.devices import choose_device
 from sepbench.errors import UserError
 from sepbench.method import Method
@@ -70,6 +71,8 @@ def separate_file(
     """
     choose_device(device)
     with _recording(file) as recording:
+        if ends_early(file):
+            progress.say(f"{file}: is cut short; what there is of it is separated.")
         method, task = _trained(run)
         windows = _Windows(recording, file, task)
         with _Sounds(windows, out) as sounds:

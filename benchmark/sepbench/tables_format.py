@@ -7,6 +7,7 @@ import io
 import re
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -108,15 +109,24 @@ def _fold(table: Table) -> Table:
 
 
 def _plain(table: Table) -> str:
-    grid = [list(table.headings), *([cell.show() for cell in row.cells] for row in table.rows)]
+    shown = [[cell.show() for cell in row.cells] for row in table.rows]
+    heads = [_fitting(heading, [row[i] for row in shown]).split("\n") for i, heading in enumerate(table.headings)]
+    height = max(map(len, heads), default=0)
+    above = [list(line) for line in zip(*([""] * (height - len(head)) + head for head in heads))]
+    grid = [*above, *shown]
     widths = [max(map(len, column)) for column in zip(*grid)]
     right = [_is_numeric(table, i) for i in range(len(widths))]
     lines = [
         "  ".join(word.rjust(width) if r else word.ljust(width) for word, width, r in zip(row, widths, right)).rstrip()
         for row in grid
     ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines.insert(height, "  ".join("-" * width for width in widths))
     return "\n".join([table.title, "", *lines, "", *table.notes]).rstrip() + "\n"
+
+
+def _fitting(heading: str, words: Sequence[str]) -> str:
+    """The heading, over several lines where it is wider than all that stands below it."""
+    return "\n".join(textwrap.wrap(heading, max(map(len, [*words, *heading.split()])), break_long_words=False))
 
 
 def _rich(table: Table) -> str:
@@ -139,9 +149,10 @@ def _rich(table: Table) -> str:
     for i, heading in enumerate(table.headings):
         words = [row[i] for row in shown]
         numeric = _is_numeric(table, i)
-        widest = max((len(line) for word in words for line in word.split("\n")), default=0)
+        lines = [line for word in words for line in word.split("\n")]
+        widest = max(map(len, lines), default=0)
         whole = numeric or widest <= SHORT or not any(" " in word for word in words)  # figures and ids are not broken
-        fitting = heading.replace(" ", "\n") if len(heading) > widest else heading
+        fitting = _fitting(heading, lines)
         least = widest if whole else max(len(part) for word in words for part in word.split())
         least = max(least, *map(len, fitting.split("\n")))
         grid.add_column(escape(fitting), justify="right" if numeric else "left", no_wrap=whole, min_width=least)

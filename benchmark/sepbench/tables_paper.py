@@ -83,7 +83,7 @@ class _Grid:
             is_synthetic(line.facts.get("corpus", "")) for line in lines
         )
         notes = ([SYNTHETIC_NOTE] if synthetic else []) + sorted(set(notes))
-        return Table(title, headings, tuple(lines), tuple(notes), foldable=("Corpus", "Profile", "n"))
+        return Table(title, headings, tuple(lines), tuple(notes))
 
     @property
     def split(self) -> str:

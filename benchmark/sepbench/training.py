@@ -17,20 +17,21 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import MISSING, dataclass, fields, replace
-from io import StringIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as lightning
 import torch
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from safetensors.torch import load_file, save_file
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from sepbench.blocks.weights import keep, recall
 from sepbench.errors import UserError, nearest
 from sepbench.method import Batch, WeakBatch
-from sepbench.storage import write_text
+from sepbench.storage import write_bytes, write_text
 
 Loss = Callable[[Any], Mapping[str, Tensor]]  # a batch to named losses; "loss" is the one that is minimised
 
@@ -53,8 +54,8 @@ class Schedule:
         for name in ("epochs", "steps", "batch", "valid_batches", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; wanted 1 or more")
-        if not self.lr > 0:
-            raise ValueError(f"lr is {self.lr}; wanted a number above 0")
+        if not self.lr >= 0:
+            raise ValueError(f"lr is {self.lr}; wanted 0 or more")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm}; wanted a number above 0, or null for none")
 
@@ -112,7 +113,7 @@ def train(
     place = folder / name
     summary_file, weights_file = place / "summary.json", place / "best.safetensors"
     if summary_file.is_file() and weights_file.is_file():
-        network.load_state_dict(load_file(weights_file))
+        recall(network, weights_file)
         return dict(json.loads(summary_file.read_text(encoding="utf-8")))
     place.mkdir(parents=True, exist_ok=True)
     _quiet()
@@ -127,7 +128,8 @@ def train(
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu", devices=1, max_epochs=schedule.epochs,
             limit_val_batches=schedule.valid_batches, num_sanity_val_steps=0, gradient_clip_val=schedule.clip_norm,
-            callbacks=[history, patience, best, last], logger=False, enable_progress_bar=False, enable_model_summary=False,
+            callbacks=[history, patience, best, last], plugins=[_WholeCheckpoints()],
+            logger=False, enable_progress_bar=False, enable_model_summary=False,
             default_root_dir=place,
         )  # fmt: skip
         learned_from = DataLoader(source, batch_size=None)
@@ -135,10 +137,10 @@ def train(
         _fit(trainer, _Crank(name, network, loss, schedule), learned_from, judged_by, place / "last.ckpt")
     weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     network.load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
-    save_file({key: value.contiguous() for key, value in network.state_dict().items()}, weights_file)
+    keep(network, weights_file)
     assert best.best_model_score is not None
     summary = {**history.summary(), "valid_loss": float(best.best_model_score)}
-    summary_file.write_text(json.dumps(summary), encoding="utf-8")
+    write_text(summary_file, json.dumps(summary))
     return summary
 
 
@@ -222,6 +224,16 @@ class _Valid(IterableDataset[WeakBatch]):
     def __iter__(self) -> Iterator[WeakBatch]:
         for index in range(self.schedule.valid_batches):
             yield self.scenes.batch(index, self.schedule.batch)
+
+
+class _WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are whole or not there, and one line where there is no room for them."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        buffer = BytesIO()
+        torch.save(checkpoint, buffer)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(Path(path), buffer.getvalue())
 
 
 class _Patience(EarlyStopping):

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sepbench.blocks.stft import Stft
+from sepbench.blocks.weights import keep, recall_all
 from sepbench.devices import device
 from sepbench.errors import UserError
 from sepbench.labels import Events
@@ -116,8 +116,9 @@ class WeakLabelSeparator:
         """Priors of the classes and, where asked for, the scale of the inputs, from the first training scenes."""
         settings = self.settings
         if settings.params.labels != "clip":
-            n_batches = max(1, settings.train.prior_scenes // PRIOR_BATCH)
-            active = [self._activity(training.scenes.batch(index, PRIOR_BATCH).events) for index in range(n_batches)]
+            size = min(PRIOR_BATCH, settings.train.prior_scenes)
+            batches = range(settings.train.prior_scenes // size)
+            active = [self._activity(training.scenes.batch(index, size).events) for index in batches]
             self.prior = torch.stack(active).mean(0).clamp(1e-3, 1 - 1e-3).to(self.device)
         if settings.train.standardise:
             with torch.no_grad():
@@ -243,11 +244,7 @@ class WeakLabelSeparator:
         """One safetensors file per network."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, network in self._networks().items():
-            save_file(
-                {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()},
-                folder / f"{name}.safetensors",
-            )
+            keep(network, folder / f"{name}.safetensors")
 
     def load(self, folder: Path) -> None:
-        for name, network in self._networks().items():
-            network.load_state_dict(load_file(folder / f"{name}.safetensors"))
+        recall_all(self._networks(), folder)

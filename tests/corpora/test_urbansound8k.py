@@ -98,10 +98,15 @@ def test_a_row_that_does_not_parse_is_named(tmp_path: Path, row: str) -> None:
 
 
 def test_a_folder_that_is_not_the_corpus_says_what_to_point_at(tmp_path: Path) -> None:
+    point = "Point --data urbansound8k=DIR at the unpacked archive."
+    with pytest.raises(UserError) as caught:
+        UrbanSound8K(tmp_path / "us8k")
+    assert str(caught.value) == f"UrbanSound8K: there is no folder '{tmp_path / 'us8k'}'. {point}"
+    (tmp_path / "us8k").mkdir()
     with pytest.raises(UserError) as caught:
         UrbanSound8K(tmp_path / "us8k")
     wanted = f"UrbanSound8K: no metadata/UrbanSound8K.csv under '{tmp_path / 'us8k'}'."
-    assert str(caught.value) == f"{wanted} Point --data urbansound8k=DIR at the unpacked archive."
+    assert str(caught.value) == f"{wanted} {point}"
 
 
 def test_a_misspelt_class_gets_its_nearest(tmp_path: Path) -> None:

@@ -44,11 +44,11 @@ def paper(**options):
     return build(RECIPE, config, FIVE)
 
 
-def tiny(seed: int = 0, task: TaskInfo = SMALL, standardise: bool = True, **options):
+def tiny(seed: int = 0, task: TaskInfo = SMALL, standardise: bool = True, bfloat16: bool = False, **options):
     """The recipe at toy sizes; every stage that its profile has lasts one step."""
     config, _ = RECIPE.resolve("small", options, seed=seed)
     train = {name: SHORT if isinstance(value, dict) else value for name, value in config["train"].items()}
-    train |= {"prior_scenes": 6, "standardise": standardise, "bfloat16": False}
+    train |= {"prior_scenes": 200, "standardise": standardise, "bfloat16": bfloat16}
     return build(RECIPE, {**config, "train": train, "sizes": TINY}, task)
 
 
@@ -263,6 +263,28 @@ def test_strong_labels_are_equation_16():
         assert found[b, t].item() == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.parametrize("target", ["source", "capped"])
+def test_the_strong_loss_is_equation_16_from_masks_to_mean(target: str):
+    """With the weights of eq. 15, by hand; 100 times, as the method's scale says."""
+    method, batch = ready(labels="strong", target=target), Sounds(0, isolated=True).batch(7, 2)
+    with torch.no_grad():
+        found = method._strong_loss(batch)["loss"].item()
+        magnitude = method.stft(batch.mixture).abs()
+        estimates = method.separator(magnitude) * magnitude[:, :, None]
+        targets = torch.stack([method.stft(batch.sources[:, i]).abs() for i in range(3)], 2)
+    if target == "capped":
+        targets = torch.minimum(targets, magnitude[:, :, None])
+    labels, weighted, unweighted = method._frame_labels(batch.events, 1), 0.0, 0.0
+    for b, t in each_frame(labels):
+        for i in range(3):
+            distance = (estimates[b, t, i] - targets[b, t, i]).abs().sum().item()
+            weighted += weight_of(labels[b, t, i].item(), method.prior[i].item()) * distance
+            unweighted += distance
+    n_frames = labels[..., 0].numel()
+    assert found == pytest.approx(100 * weighted / n_frames, rel=1e-5)
+    assert found != pytest.approx(100 * unweighted / n_frames, rel=0.1)
+
+
 @pytest.mark.parametrize("classifier", ["rnn", "crnn"])
 @pytest.mark.parametrize("labels", ["frame", "clip"])
 def test_the_total_is_equations_10_and_14_from_masks_to_sum(labels: str, classifier: str):
@@ -316,9 +338,10 @@ def test_the_activity_gate_shares_each_frame_among_its_classes():
 
 def test_the_prior_is_the_share_of_active_frames():
     method = ready(labels="frame")
-    events = Sounds().batch(0, 6).events
-    active = events.activity(method._n_frames, method.stft.hop_s, -method.stft.hop_s / 2)
-    assert method.prior.tolist() == pytest.approx(active.mean((0, 2)).tolist())
+    batches = [Sounds().batch(index, 100).events for index in range(2)]  # 200 scenes, a hundred in memory at a time
+    frames = method._n_frames, method.stft.hop_s, -method.stft.hop_s / 2
+    active = np.concatenate([events.activity(*frames) for events in batches])
+    assert method.prior.tolist() == pytest.approx(active.mean((0, 2)).tolist(), rel=1e-5)
 
 
 def test_clip_labels_need_no_prior():
@@ -462,6 +485,28 @@ def test_a_fixed_critic_is_in_evaluation_mode_while_it_passes_gradients_on(tmp_p
     method._separator_loss = watched
     method.fit(training(method, tmp_path))
     assert modes == {False}
+
+
+@pytest.mark.parametrize("classifier", ["rnn", "crnn"])
+def test_a_fixed_critic_judges_as_in_evaluation_although_its_lstm_trains(tmp_path: Path, classifier: str):
+    """cuDNN hands gradients through an LSTM in training mode only; without dropout the mode changes no figure."""
+    method, seen = tiny(classifier=classifier), []
+    own_loss = method._separator_loss
+
+    def watched(batch):
+        norms = [each for each in method.critic.modules() if isinstance(each, torch.nn.BatchNorm2d)]
+        assert len(norms) == (3 if classifier == "crnn" else 0) and not any(each.training for each in norms)
+        assert method.critic.recurrent.training and method.critic.recurrent.dropout == 0
+        with torch.no_grad():
+            magnitude = method.stft(batch.mixture).abs()
+            judged = copy.deepcopy(method.critic).eval()(magnitude)
+            assert torch.equal(method.critic(magnitude), judged)
+        seen.append(judged)
+        return own_loss(batch)
+
+    method._separator_loss = watched
+    method.fit(training(method, tmp_path))
+    assert len(seen) >= 2  # a step of training and one of validation
 
 
 def test_fine_tuning_changes_the_critic_after_its_own_stage(tmp_path: Path):
@@ -641,6 +686,27 @@ def test_standardised_inputs_have_the_same_scale_at_any_level():
         assert (method.critic.gain * method.critic._features(magnitude)).std().item() == pytest.approx(1, rel=1e-4)
         level = ((magnitude + 1e-5).log() - method.separator.shift) / method.separator.spread
         assert level.mean().abs() < 1e-4 and level.std().item() == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize("labels", ["strong", "frame", "clip"])
+@pytest.mark.parametrize("standardise", [True, False])
+def test_a_fit_standardises_the_inputs_where_asked_and_only_there(tmp_path: Path, standardise: bool, labels: str):
+    method = tiny(standardise=standardise, labels=labels)
+    method.fit(training(method, tmp_path))
+    separator, critic = method.separator, method.critic
+    plain = torch.equal(separator.shift, torch.zeros_like(separator.shift)), bool((separator.spread == 1).all())
+    assert plain == (not standardise, not standardise)
+    assert critic is None or (critic.gain.item() == 1) == (not standardise)
+
+
+@pytest.mark.parametrize("classifier", ["rnn", "crnn"])
+def test_bfloat16_rounds_both_networks_and_no_more(classifier: str):
+    exact, rounded = (ready(classifier=classifier, bfloat16=each) for each in (False, True))
+    mixture = Mixture(Sounds().batch(0, 1).mixture, 8000, "a")
+    one, other = (method.separate([mixture])[0] for method in (exact, rounded))
+    for plain, coarse in ((one.sources, other.sources), (one.activity.probability, other.activity.probability)):
+        assert coarse.dtype == torch.float32
+        assert 0 < (plain - coarse).norm() < 0.01 * plain.norm()
 
 
 def test_two_seeds_start_from_different_weights_and_one_seed_from_the_same():

@@ -115,7 +115,34 @@ def test_a_test_rate_that_is_no_rate_is_told_before_training(folder: Path):
         task_of(folder, mixing={"test_rate": -1.0})
 
 
-def test_clips_in_the_background_are_left_out_where_the_task_says_so(shared: Path):
+@pytest.fixture
+def streets(tmp_path: Path) -> Path:
+    """UrbanSound8K's layout: of either class eight recordings in the foreground, eight in the background."""
+    random = np.random.default_rng(0)
+    rows = ["slice_file_name,fsID,start,end,salience,fold,classID,class"]
+    (tmp_path / "audio" / "fold1").mkdir(parents=True)
+    for number in range(32):
+        label, salience = ("dog_bark", "siren")[number % 2], 1 + number // 16
+        name = f"{number}-{number % 2}-0-0.wav"
+        rows.append(f"{name},{number},0,0.25,{salience},1,{number % 2},{label}")
+        noise = random.uniform(-0.3, 0.3, RATE_HZ // 4)
+        soundfile.write(tmp_path / "audio" / "fold1" / name, noise, RATE_HZ)
+    (tmp_path / "metadata").mkdir()
+    (tmp_path / "metadata" / "UrbanSound8K.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("only", "saliences"), [(True, {1}), (False, {1, 2})])
+def test_clips_in_the_background_are_left_out_where_the_task_says_so(streets: Path, only: bool, saliences: set[int]):
+    changed = {"corpus": "urbansound8k", "classes": ["dog_bark", "siren"], "foreground_only": only}
+    task = build_task(config(**changed), {"urbansound8k": str(streets)})
+    assert {1 if clip.foreground else 2 for clip in task.cache.clips} == saliences
+    assert len(task.cache.clips) == 16 * len(saliences)
+    drawn = {i for split in ("train", "test") for i in task.planner(split, 0).plan(0, 300).clip.tolist()}
+    assert {1 if int(task.cache.clips[i].recording) < 16 else 2 for i in drawn} == saliences
+
+
+def test_the_background_of_urbansound8k_is_left_out_too(shared: Path):
     both = [
         build_task(
             load_task("urban_events", {"foreground_only": only, "splits": {"by": "recording"}}),

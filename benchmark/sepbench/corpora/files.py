@@ -23,6 +23,14 @@ PathOf = Callable[[Row], "tuple[Path | None, Path]"]  # a row's file, if it is t
 ClipOf = Callable[[Row, Path], Clip]
 
 
+class MissingFiles(UserError):
+    """Rows of a metadata table have no file. `lines` names each; `there` is the corpus without them."""
+
+    def __init__(self, said: str, lines: list[str], there: FileCorpus):
+        super().__init__(said)
+        self.lines, self.there = lines, there
+
+
 class FileCorpus:
     """A Corpus whose clips are files of any rate, depth and channel count; channels are averaged.
 
@@ -63,6 +71,8 @@ def decode(path: Path) -> tuple[np.ndarray, int]:
             promised, rate = file.frames, file.samplerate
             audio = file.read(dtype="float32", always_2d=True).mean(1)  # (time,)
     except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        if path.is_file() and not path.stat().st_size:
+            raise _broken(path, "is empty", "Copy or download it again") from None
         raise _broken(path, f"cannot be decoded ({_reason(error)})", "Copy or download it again") from None
     if len(audio) < promised or ends_early(path):
         raise _broken(path, "is truncated", "Copy or download it again")
@@ -133,7 +143,8 @@ def clips_of_table(
             raise UserError(f"{title}: {what}. {RESTORE_TABLE}") from None
     if missing:
         more = f", nor are the files of {len(missing) - 1} more lines" if len(missing) > 1 else ""
-        raise UserError(f"{title}: {missing[0]}{more}. Restore what is missing, or remove the lines.")
+        said = f"{title}: {missing[0]}{more}. Restore what is missing, or remove the lines."
+        raise MissingFiles(said, [f"{title}: {each}." for each in missing], FileCorpus(pairs))
     return pairs
 
 
@@ -158,6 +169,8 @@ def _rows(table: Path, title: str, columns: Sequence[str]) -> Iterator[tuple[int
 
 def need(path: Path, root: Path, name: str, title: str) -> Path:
     """`path` under `root` if it exists; else the UserError that tells what to point at the corpus."""
+    if not root.exists():
+        raise UserError(f"{title}: there is no folder '{root}'. Point --data {name}=DIR at the unpacked archive.")
     if not path.exists():
         inside = path.relative_to(root)
         raise UserError(f"{title}: no {inside} under '{root}'. Point --data {name}=DIR at the unpacked archive.")

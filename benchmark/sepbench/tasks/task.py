@@ -95,6 +95,8 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
         raise UserError(
             f"task.name: there is no task '{config['name']}'; known: {', '.join(known)}.{nearest(config['name'], known)}"
         )
+    if len(set(config["classes"])) < len(config["classes"]):
+        raise UserError(f"task.classes: {', '.join(config['classes'])} names a class twice. Name each once.")
     if config["sample_rate_hz"] % 1000 or config["sample_rate_hz"] <= 0:
         raise UserError(
             f"task.sample_rate_hz is {config['sample_rate_hz']}; wanted a multiple of 1000, such as 16000 or 44000: scenes are "

@@ -1,0 +1,36 @@
+"""Weights on disk: safetensors files that are whole or not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from sepbench.errors import UserError
+from sepbench.storage import write_bytes
+
+
+def keep(network: nn.Module, path: Path) -> None:
+    """Write all of a network's parameters and buffers. UserError where there is no room."""
+    state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_bytes(path, save(state))
+
+
+def recall(network: nn.Module, path: Path) -> None:
+    """Read what `keep` wrote, in whatever precision it is. UserError where it is damaged or of another network."""
+    try:
+        network.load_state_dict(load(path.read_bytes()))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read ({error}). Restore it, or run the recipe again with --again.") from None
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise UserError(f"{path}: holds the weights of another network: {first} Run the recipe again with --again.") from None
+
+
+def recall_all(networks: Mapping[str, nn.Module], folder: Path) -> None:
+    """`recall` for each network from `folder`/<name>.safetensors."""
+    for name, network in networks.items():
+        recall(network, folder / f"{name}.safetensors")
