@@ -26,7 +26,7 @@ from sepbench.run import finished_run, judge, run_one
 from sepbench.run import test_run as score_elsewhere  # under its own name pytest would take it for a test
 from sepbench.scene import Estimate
 from sepbench.storage import FolderLock, write_json
-from sepbench.tasks.task import build_task
+from sepbench.tasks.task import FirstScenes, build_task
 
 REPO = Path(__file__).resolve().parents[1]
 CLASSES = ["bark", "horn", "siren"]
@@ -371,3 +371,48 @@ def test_a_run_that_wraps_another_uses_what_that_one_learnt(sounds: Path, tmp_pa
 def test_a_wrapped_run_of_other_classes_is_told(sounds: Path, tmp_path: Path, whole: Path):
     with pytest.raises(UserError, match="classes"):
         baseline(sounds, tmp_path, "activity_gate", whole, ["task.classes=[bark, horn]"], driver="critic")
+
+
+def test_a_test_never_scores_recordings_that_the_run_has_heard(sounds: Path, tmp_path: Path, whole: Path):
+    data, sets = {"class_folders": str(sounds)}, ["task.splits.shares=[0.2, 0.2, 0.6]"]
+    with pytest.raises(UserError, match="was trained on .* of the recordings of this test"):
+        score_elsewhere(whole, data, sets, tmp_path, False, "cpu", Watched())
+    older = tmp_path / "older"
+    shutil.copytree(whole, older)
+    run = json.loads((older / "run.json").read_text())
+    del run["provenance"]["recordings"]  # as runs from before they were kept
+    (older / "run.json").write_text(json.dumps(run))
+    with pytest.raises(UserError, match="was trained on .* of the recordings of this test"):
+        score_elsewhere(older, data, sets, tmp_path, False, "cpu", Watched())
+    assert not list(tmp_path.glob("weak_label*"))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("task.classes=[bark, bark]", "names a class twice"),
+        ("task.sample_rate_hz=22050", "a multiple of 1000"),
+        ("task.name=urban_event", "Did you mean 'urban_events'"),
+        ("task.scenes.test=0|task.scenes.seen=0", "nothing would be scored"),
+        ("task.mixing.cut_s=[1.0]", "wanted two numbers"),
+        ("task.splits.test=[3]", "--set task.splits.by=fold"),
+        ("train.separator.epochs=0", "train.separator: epochs is 0"),
+        ("train.critic=null", "nothing is learnt without it"),
+        ("sizes.hidden=0", "sizes.hidden is 0"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told_before_anything_is_kept(sounds: Path, tmp_path: Path, setting: str, said: str):
+    with pytest.raises(UserError) as error:
+        go(sounds, tmp_path, sets=setting.split("|"))
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_draws_on_as_many_scenes_as_the_task_has():
+    class Counted:
+        def batch(self, index: int, size: int) -> tuple[int, int]:
+            return index, size
+
+    first = FirstScenes(Counted(), 20)
+    assert [first.batch(index, 8) for index in range(5)] == [(0, 8), (1, 8), (0, 8), (1, 8), (0, 8)]
+    assert first.batch(3, 50) == (0, 20)

@@ -18,6 +18,7 @@ from sepbench.recipe import Recipe, build, load_recipe
 from sepbench.results import RunFolder, RunRecord, read_runs, run_id
 from sepbench.scene import Row, Scene
 from sepbench.storage import locked, read_json, write_json
+from sepbench.tasks.splits import split_clips
 from sepbench.tasks.task import Task, build_task
 
 CHUNK = 20  # scenes that are answered together; an interruption costs at most so many
@@ -119,9 +120,14 @@ def _check_same_sounds(record: RunRecord, config: Mapping[str, Any]) -> None:
 
 def _check_unheard(record: RunRecord, task: Task) -> None:
     """UserError where the test would score a run on recordings that it was trained or chosen on."""
-    heard = record.provenance.get("recordings") or {}
-    if record.config["task"]["corpus"] != task.config["corpus"] or not task.n_scenes("test"):
+    theirs = record.config["task"]
+    if theirs["corpus"] != task.config["corpus"] or not task.n_scenes("test"):
         return
+    heard = record.provenance.get("recordings")
+    if heard is None:  # a run from before it was kept: the same clips, split as they were then
+        clips = task.cache.clips
+        members = split_clips(clips, theirs["splits"], theirs["classes"], theirs["corpus"], wanted=())
+        heard = {split: [clips[i].recording for i in own] for split, own in members.items()}
     known = set(task.recordings("test")) & {each for split in ("train", "valid") for each in heard.get(split, [])}
     if known:
         raise UserError(

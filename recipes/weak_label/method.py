@@ -36,6 +36,10 @@ class WeakLabelSeparator:
         check_sizes(settings.sizes)
         stages = {name: getattr(settings.train, name) for name in ("activity", "critic", "separator")}
         self.schedules = {name: Schedule.of(name, stage) for name, stage in stages.items() if stage is not None}
+        alone = settings.params.labels == "strong" or settings.params.strategy == "joint"  # no stage of the critic's own
+        for name in ("separator",) if alone else ("critic", "separator"):
+            if name not in self.schedules:
+                raise UserError(f"train.{name} is null, but nothing is learnt without it. Leave it as the profile has it.")
         params, sizes = settings.params, settings.sizes
         torch.manual_seed(settings.seed)
         self.stft = Stft(params.window_ms, task.sample_rate_hz).to(self.device)
@@ -75,11 +79,6 @@ class WeakLabelSeparator:
         return cost
 
     def _train(self, name: str, network: nn.Module, loss: Any, training: Any) -> dict[str, Any]:
-        if name not in self.schedules:
-            raise UserError(
-                f"train.{name} is null, but labels {self.settings.params.labels} and strategy "
-                f"{self.settings.params.strategy} need that stage. Leave it as the profile has it."
-            )
         cost = train(
             name,
             network,
