@@ -133,6 +133,15 @@ def test_the_corpus_is_never_a_silent_choice(recipe):
     assert corpus("paper", {"urbansound8k": "somewhere"}, "synthetic") == "synthetic"
 
 
+def test_settings_of_the_split_that_is_not_used_are_refused(recipe):
+    with pytest.raises(UserError, match="split by fold, which does not read it. Add --set task.splits.by=recording"):
+        recipe.resolve("quick", {}, ["task.splits.folds=[1, 2]"])
+    sets = ["task.splits.folds=[1, 2]", "task.splits.by=recording"]
+    assert recipe.resolve("quick", {}, sets)[0]["task"]["splits"]["folds"] == [1, 2]
+    with pytest.raises(UserError, match="split by recording, which does not read it"):
+        recipe.resolve("quick", {}, ["task.splits.test=[10]", "task.splits.by=recording"])
+
+
 @pytest.mark.parametrize(
     ("text", "path", "value"),
     [
@@ -141,7 +150,7 @@ def test_the_corpus_is_never_a_silent_choice(recipe):
         ("train.lr=1", ("train", "lr"), 1.0),
         ("task.splits.test=[10]", ("task", "splits", "test"), [10]),
         ("task.splits.by=recording", ("task", "splits", "by"), "recording"),
-        ("task.splits.folds=[1, 2]", ("task", "splits", "folds"), [1, 2]),
+        ("task.mixing.cut_s=[1, 2.5]", ("task", "mixing", "cut_s"), [1, 2.5]),
         ("task.foreground_only=false", ("task", "foreground_only"), False),
         ("task.mixing.test_rate=null", ("task", "mixing", "test_rate"), None),
     ],
