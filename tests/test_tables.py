@@ -268,6 +268,14 @@ def test_corpora_and_profiles_are_blocks_of_their_own(tmp_path: Path, published:
     ]
 
 
+def test_another_way_to_split_is_told_in_rows_of_its_own(tmp_path: Path, published: Path) -> None:
+    run(tmp_path / "runs", 1.0)
+    task = {**config()["task"], "splits": {"by": "recording", "test": [10]}}
+    run(tmp_path / "runs", 5.0, changed={"split": "recording"}, task=task)
+    lines = named(tables_of(tmp_path / "runs", published), "Table VI").rows
+    assert [line.cells[1].show() for line in lines] == ["urbansound8k", "urbansound8k, by recording"]
+
+
 def test_all_shows_the_published_cells_that_nothing_of_ours_fills(tmp_path: Path, published: Path) -> None:
     run(tmp_path / "runs", changed={"lambda": 10.0})
     table = named(tables_of(tmp_path / "runs", published, show_all=True), "Table VI")

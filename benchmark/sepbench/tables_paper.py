@@ -24,6 +24,7 @@ from sepbench.tables_facts import (
 from sepbench.tables_format import DASH, Cell, Line, Table, text
 
 OF_THE_MIXTURE = ("si_sdr_mixture",)  # figures of the scenes alone, the same whatever the method
+OF_THE_TEST_SET = {"split"}  # options of which a table need not speak: runs that differ in them have rows of their own
 DIGITS = {"dB": 1, "%": 1}
 Key = tuple[str, str, str, str]
 Published = Mapping[Key, Mapping[str, str]]  # (paper, table, row, column) -> metric -> value as printed
@@ -97,7 +98,7 @@ class _Grid:
         corpus = block[0].config["task"]["corpus"] if block else ""
         profile = block[0].config["profile"] if block else ""
         facts = {"corpus": corpus, "profile": profile, "split": self.split}
-        start = (text(_name(row)), text(corpus_words(corpus)), text(profile), text(self._count(cells)))
+        start = (text(_name(row)), text(_sounds(block)), text(profile), text(self._count(cells)))
         return Line((*start, *cells), facts)
 
     def _count(self, cells: Sequence[Cell]) -> str:
@@ -152,13 +153,22 @@ class _Grid:
         return held.get(metric or ""), held.get(spread or "") if source.get("std") else None
 
 
+def _sounds(block: Sequence[RunRecord]) -> str:
+    """The corpus of a block's runs, and how it was split where that is not the corpus's own way."""
+    if not block:
+        return ""
+    task = block[0].config["task"]
+    by = (task.get("splits") or {}).get("by", "fold")
+    return corpus_words(task["corpus"]) + ("" if by == "fold" else f", by {by}")
+
+
 def matches(run: RunRecord, when: Mapping[str, Any], told: set[str]) -> bool:
     """Whether the run had the options `when`, and changed no other than those `told` of from their defaults."""
     had = _effective(run.options)
     wanted = _effective({**run.options, **when})
     if any(option not in had or not _equal(had[option], wanted[option]) for option in when):
         return False
-    strange = set(run.changed or {}) - told
+    strange = set(run.changed or {}) - told - OF_THE_TEST_SET
     return all(option.startswith("test_") and _equal(had[option], had.get(option[5:])) for option in strange)
 
 
