@@ -36,13 +36,11 @@ def run_one(
     task = build_task(config["task"], data, progress)
     method = build(recipe, config, task.info, _inner(config, task))
     with _open(config, options, recipe, task, results, again) as folder:
-        if folder.state == "finished":
-            progress.say(f"{folder.id} is finished; --again runs it anew.")
-            return folder.path
         wall_s = {"data": time.perf_counter() - began_s}
-        cost = _fit(method, config, task, folder.path, wall_s, progress)
-        _score(method, config, task, folder, wall_s, progress)
-        _keep(method, config, task, folder, wall_s, cost, progress)
+        if _is_wanted(folder, progress):
+            cost = _fit(method, config, task, folder.path, wall_s, progress)
+            _score(method, config, task, folder, wall_s, progress)
+            _keep(method, config, task, folder, wall_s, cost)
     return folder.path
 
 
@@ -62,15 +60,20 @@ def test_run(
     _check_unheard(record, task)
     method = build(recipe, config, task.info, _inner(config, task))
     with _open(config, options, recipe, task, results, again) as folder:
-        if folder.state == "finished":
-            progress.say(f"{folder.id} is finished; --again runs it anew.")
-            return folder.path
-        if config["supervision"] not in UNTAUGHT:
-            method.load(Path(run) / "weights")
         wall_s = {"data": time.perf_counter() - began_s}
-        _score(method, config, task, folder, wall_s, progress)
-        _keep(method, config, task, folder, wall_s, record.cost, progress)
+        if _is_wanted(folder, progress):
+            if config["supervision"] not in UNTAUGHT:
+                method.load(Path(run) / "weights")
+            _score(method, config, task, folder, wall_s, progress)
+            _keep(method, config, task, folder, wall_s, record.cost)
     return folder.path
+
+
+def _is_wanted(folder: RunFolder, progress: Any) -> bool:
+    """Whether there is anything to do; it is said where there is not."""
+    if folder.state == "finished":
+        progress.say(f"{folder.id} is finished; --again runs it anew.")
+    return folder.state != "finished"
 
 
 def finished_run(run: Path) -> tuple[RunRecord, Recipe]:
@@ -197,12 +200,12 @@ def _score(
     """The loop. Scenes that were scored before an interruption are not scored again."""
     began_s = time.perf_counter()
     for split in task.scored:
-        scenes = task.isolated(split, int(config["task"]["scenes"]["seed"]))
+        scenes = task.to_score(split)
         scored = folder.scored_scenes(split)
         with progress.bar(f"scoring {split}", task.n_scenes(split)) as bar:
             for chunk, first in enumerate(range(0, task.n_scenes(split), CHUNK)):
                 indices = range(first, min(first + CHUNK, task.n_scenes(split)))
-                missing = [scene for scene in map(scenes.scene, indices) if scene.mixture.id not in scored]
+                missing = [scenes.scene(index) for index in indices if scenes.scene_id(index) not in scored]
                 if missing:
                     folder.append_rows(split, chunk, judge(method, missing, config, folder.id, split))
                 bar.advance(len(indices))
@@ -210,19 +213,22 @@ def _score(
 
 
 def judge(method: Method, scenes: Sequence[Scene], config: Mapping[str, Any], run: str, split: str) -> list[Row]:
-    """The rows of some scenes. Only a method that declares itself an oracle is handed the truth."""
+    """The rows of some scenes."""
     task = config["task"]
-    oracle = config["supervision"] == "oracle"
-    shown: Sequence[Any] = scenes if oracle else [scene.mixture for scene in scenes]
     rows: list[Row] = []
-    for scene, estimate in zip(scenes, method.separate(shown), strict=True):
+    for scene, estimate in zip(scenes, method.separate(_shown(scenes, config)), strict=True):
         rows += evaluate(scene, estimate, task["classes"], task["metrics"], run, split, task["minimum_active"])
     return rows
 
 
+def _shown(scenes: Sequence[Scene], config: Mapping[str, Any]) -> Sequence[Any]:
+    """What a method may see: the mixtures. Only one that declares itself an oracle is handed the truth."""
+    return scenes if config["supervision"] == "oracle" else [scene.mixture for scene in scenes]
+
+
 def _keep(
     method: Method, config: Mapping[str, Any], task: Task, folder: RunFolder, wall_s: dict[str, float],
-    cost: dict[str, Any], progress: Any,
+    cost: dict[str, Any],
 ) -> None:  # fmt: skip
     """Pictures and sounds of one scene, then the tables' figures; with those the run is finished."""
     from sepbench.report.history import draw_history
@@ -231,8 +237,7 @@ def _keep(
 
     split = task.scored[0]
     scene = _telling_scene(task, split)
-    shown: Any = scene if config["supervision"] == "oracle" else scene.mixture
-    keep_scene(scene, method.separate([shown])[0], folder.path)
+    keep_scene(scene, method.separate(_shown([scene], config))[0], folder.path)
     draw_history(folder.path)
     metrics = folder.finish(wall_s, cost | _parameters(folder.path))
     if "si_sdri" in metrics.get(split, {}):
@@ -240,11 +245,11 @@ def _keep(
 
 
 def _telling_scene(task: Task, split: str) -> Scene:
-    """The first scene of the split in which as many classes sound as are scored, and more if there is one among 20."""
-    scenes = [task.scene(split, index) for index in range(min(20, task.n_scenes(split)))]
-    return next(
-        (scene for scene in scenes if len(scene.sources) == 3), max(scenes, key=lambda scene: len(scene.sources))
-    )
+    """Of the first 20 scenes, the first in which three classes sound; without one, the first of those with the most."""
+    source = task.to_score(split)
+    scenes = [source.scene(index) for index in range(min(20, task.n_scenes(split)))]
+    three = [scene for scene in scenes if len(scene.sources) == 3]
+    return three[0] if three else max(scenes, key=lambda scene: len(scene.sources))
 
 
 def _parameters(folder: Path) -> dict[str, Any]:

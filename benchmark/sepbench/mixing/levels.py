@@ -12,10 +12,15 @@ import numpy as np
 from scipy.signal import sosfilt
 
 from sepbench.corpora.cache import ClipCache
-from sepbench.corpora.loudness import k_weighting
+from sepbench.corpora.loudness import (
+    ABSOLUTE_GATE_LUFS,
+    BLOCK_S,
+    OFFSET_DB,
+    RELATIVE_GATE_LU,
+    STEP_S,
+    k_weighting,
+)
 
-BLOCK_S, STEP_S = 0.4, 0.1
-ABSOLUTE_GATE_LUFS, RELATIVE_GATE_LU, OFFSET_LUFS = -70.0, -10.0, -0.691
 START_UP_MS = 100  # the slowest poles forget within 4 ms: 10^-10 is left
 MAX_ROUNDS = 20
 
@@ -74,12 +79,12 @@ def _start_up(cache: ClipCache, clip: np.ndarray, cut_ms: np.ndarray, length_ms:
 
 
 def _gated_lufs(power: np.ndarray, used: np.ndarray, gate_lufs: np.ndarray) -> np.ndarray:
-    gate = 10 ** ((gate_lufs - OFFSET_LUFS) / 10)  # (cut,)
+    gate = 10 ** ((gate_lufs - OFFSET_DB) / 10)  # (cut,)
     loud = used & (power >= gate[:, None])
     gate = np.maximum(gate, _mean(power, loud) * 10 ** (RELATIVE_GATE_LU / 10))
     loud &= power > gate[:, None]
     with np.errstate(divide="ignore"):
-        return OFFSET_LUFS + 10 * np.log10(_mean(power, loud))
+        return OFFSET_DB + 10 * np.log10(_mean(power, loud))
 
 
 def _mean(power: np.ndarray, keep: np.ndarray) -> np.ndarray:

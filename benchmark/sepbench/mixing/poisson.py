@@ -185,6 +185,10 @@ class PoissonScenes:
         plan, mixture, sources = self._sound(index * size, size)
         return Batch(torch.from_numpy(mixture), plan.events(), torch.from_numpy(sources))
 
+    def scene_id(self, index: int) -> str:
+        """The name of scene `index`, known without mixing it."""
+        return f"{self.planner.id}-{index:06d}"
+
     def scene(self, index: int) -> Scene:
         plan, mixture, sources = self._sound(index, 1)
         rate = self.planner.samples_per_ms * 1000
@@ -196,7 +200,7 @@ class PoissonScenes:
                 intervals = tuple(sorted(zip(on_s.tolist(), off_s.tolist())))
                 found.append(Source(torch.from_numpy(sources[0, label]), name, intervals))
         audio = torch.from_numpy(mixture)  # (channel, time), as a batch of one scene is a scene of one channel
-        return Scene(Mixture(audio, rate, f"{self.planner.id}-{index:06d}"), tuple(found))
+        return Scene(Mixture(audio, rate, self.scene_id(index)), tuple(found))
 
     def _sound(self, first: int, size: int) -> tuple[Plan, np.ndarray, np.ndarray]:
         plan = self.planner.plan(first, size)

@@ -77,7 +77,11 @@ class Task:
 
     def scene(self, split: str, index: int) -> Scene:
         """Scene `index` of a split that is scored: the same for every run of the task."""
-        return self.isolated(split, int(self.config["scenes"]["seed"])).scene(index)
+        return self.to_score(split).scene(index)
+
+    def to_score(self, split: str) -> PoissonScenes:
+        """The scenes of a split that is scored, the same for every run of the task."""
+        return self.isolated(split, int(self.config["scenes"]["seed"]))
 
 
 def poisson_settings(config: Mapping[str, Any], rate: float) -> PoissonSettings:
