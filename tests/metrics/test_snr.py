@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sepbench.metrics.snr import snr, snr_matrix, snri
+from sepbench.metrics.snr import EPSILON, snr, snr_matrix, snri
 
 
 def noise(*shape, seed=0):
@@ -50,8 +50,29 @@ def test_the_matrix_holds_every_pair():
     assert snr_matrix(estimate=noise(4, 9), reference=noise(0, 9)).shape == (0, 4)
 
 
-def test_torchmetrics_agrees_on_ordinary_signals():
-    outsider = pytest.importorskip("torchmetrics.functional.audio")
-    reference, estimate = noise(20, 4000), noise(20, 4000) + 0.2 * noise(20, 4000, seed=1)
-    theirs = outsider.signal_noise_ratio(estimate, reference, zero_mean=False)
-    np.testing.assert_allclose(snr(estimate=estimate, reference=reference), theirs, atol=1e-4)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("level_db", [-80.0, -20.0, 0.0, 20.0, 39.0, 41.0, 60.0, 100.0])
+def test_it_is_the_definition_in_float64(level_db, dtype):
+    reference, error = noise(4, 20000), noise(4, 20000, seed=1)
+    estimate = (reference + 10 ** (-level_db / 20) * error).to(dtype)
+    reference = reference.to(dtype)
+    e, s = estimate.double(), reference.double()
+    rows = [(s[i].square().sum() + EPSILON).log10() - ((s[i] - e).square().sum(-1) + EPSILON).log10() for i in range(4)]
+    definition = 10 * torch.stack(rows)
+    matrix = snr_matrix(estimate=estimate, reference=reference)
+    np.testing.assert_allclose(matrix, definition, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(snr(estimate=estimate, reference=reference), definition.diagonal(), rtol=0, atol=1e-6)
+
+
+def test_extreme_levels_neither_vanish_nor_overflow():
+    reference = noise(2, 500)
+    near = 1.01 * reference
+    loud = snr(estimate=1e170 * near, reference=1e170 * reference)
+    assert loud.tolist() == pytest.approx([40.0] * 2, abs=1e-6)
+    energy_db = 10 * np.log10(reference.square().sum(-1).numpy())
+    alone = snr(estimate=1e170 * reference, reference=reference)
+    np.testing.assert_allclose(alone, -3400, atol=1e-6)
+    perfect = snr(estimate=1e170 * reference, reference=1e170 * reference)
+    np.testing.assert_allclose(perfect, 3400 + energy_db - 10 * np.log10(EPSILON), atol=1e-6)
+    faint = snr_matrix(estimate=1e-170 * near, reference=1e-170 * reference)  # all below the epsilon, and yet not silent
+    np.testing.assert_allclose(faint, 0, atol=1e-9)

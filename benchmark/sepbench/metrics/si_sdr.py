@@ -2,26 +2,20 @@
 
     si_sdr = 10 log10(|gamma s|^2 / |gamma s - e|^2),  gamma = <s, e> / |s|^2
 
-No mean is removed and no epsilon added, so that a gain changes nothing at any level. All arithmetic is float64.
+No mean is removed and no epsilon added, so that a gain changes nothing at any level. All sums are float64, formed in one
+pass over the audio and in bounded memory (see `gram`).
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from sepbench.metrics.arrays import (
-    BLOCK_SAMPLES,
-    Array,
-    by_blocks,
-    decibels,
-    energy,
-    mixture_like,
-    signal_sets,
-    signals,
-)
+from sepbench.metrics.arrays import Array, check_both, check_finite, mixture_like, signal_sets, signals
+from sepbench.metrics.gram import Gram, gram, residual_energy
 
 CLIP_DB = 100.0
 # Past this figure |e|^2 - |gamma s|^2 loses digits to cancellation, so the residual is formed sample by sample.
@@ -36,7 +30,8 @@ def si_sdr(*, estimate: Array, reference: Array) -> Tensor:
     the estimate is silent and the reference is not. A sign flip changes nothing; see `is_sign_flipped`.
     ValueError on unequal shapes and on non-finite samples.
     """
-    return by_blocks(_residual_form, *signals(estimate=estimate, reference=reference))
+    e, s = signals(estimate=estimate, reference=reference)
+    return _paired(e, s, partial(check_both, e, s))[0]
 
 
 def si_sdri(*, estimate: Array, reference: Array, mixture: Array) -> Tensor:
@@ -46,22 +41,20 @@ def si_sdri(*, estimate: Array, reference: Array, mixture: Array) -> Tensor:
     Both terms are clipped before the difference. NaN where the reference is silent.
     """
     e, s = signals(estimate=estimate, reference=reference)
-    return si_sdr(estimate=e, reference=s) - si_sdr(estimate=mixture_like(mixture, s), reference=s)
+    x = mixture_like(mixture, s)
+    after, _ = _paired(e, s, partial(check_both, e, s))
+    before, _ = _paired(x.expand(s.shape), s, partial(check_finite, x, "mixture"))
+    return after - before
 
 
 def si_sdr_matrix(*, estimate: Array, reference: Array) -> Tensor:
     """SI-SDR of every estimate against every reference, in dB, from one Gram product per scene.
 
     Shapes: estimate (..., estimate, time), reference (..., reference, time) -> (..., reference, estimate), float64.
-    Agrees with `si_sdr` to 1e-6 dB over the whole range. Edge cases and errors as in `si_sdr`.
+    Agrees with the definition in float64 to 1e-6 dB over the whole range. Edge cases and errors as in `si_sdr`.
     """
-    e, s = signal_sets(estimate=estimate, reference=reference)
-    e_scenes, s_scenes = (x.reshape(math.prod(x.shape[:-2]), *x.shape[-2:]) for x in (e, s))  # (scene, source, time)
-    n_both = e.shape[-2] + s.shape[-2]
-    n_scenes = max(1, BLOCK_SAMPLES // max(1, n_both * e.shape[-1]))
-    blocks = zip(e_scenes.split(n_scenes), s_scenes.split(n_scenes), strict=True)
-    figures = torch.cat([_gram_form(a.double(), b.double()) for a, b in blocks])
-    return figures.reshape(*e.shape[:-2], s.shape[-2], e.shape[-2])
+    e, s = signal_sets(estimate=estimate, reference=reference, check=False)
+    return _figures(e, s, gram(e, s, partial(check_both, e, s)))
 
 
 def is_sign_flipped(*, estimate: Array, reference: Array) -> Tensor:
@@ -71,32 +64,36 @@ def is_sign_flipped(*, estimate: Array, reference: Array) -> Tensor:
     Shapes: (..., time) -> (...), bool; False where SI-SDR is undefined.
     """
     e, s = signals(estimate=estimate, reference=reference)
-    return (by_blocks(torch.linalg.vecdot, s, e) < 0) & (si_sdr(estimate=e, reference=s) >= 0)
+    figures, inner = _paired(e, s, partial(check_both, e, s))
+    return (inner < 0) & (figures >= 0)
 
 
-def _residual_form(e: Tensor, s: Tensor) -> Tensor:
-    """(row, time) twice -> (row,), as the definition is written."""
-    s_energy = energy(s)
-    along = (torch.linalg.vecdot(s, e) / s_energy)[:, None] * s  # NaN where s is silent
-    return _edges(decibels(energy(along), energy(along - e)), s_energy, energy(e))
+def _paired(e: Tensor, s: Tensor, complain: Callable[[], None]) -> tuple[Tensor, Tensor]:
+    """SI-SDR and inner product, row by row: (..., time) twice -> (...) twice. Each row is a scene of one source."""
+    e, s = e.unsqueeze(-2), s.unsqueeze(-2)
+    sums = gram(e, s, complain)
+    return _figures(e, s, sums)[..., 0, 0], sums.inner[..., 0, 0]
 
 
-def _gram_form(e: Tensor, s: Tensor) -> Tensor:
-    """(scene, estimate, time), (scene, reference, time) -> (scene, reference, estimate)."""
-    n_reference = s.shape[1]
-    both = torch.cat([s, e], dim=1)  # (scene, reference + estimate, time)
-    gram = both @ both.mT
-    energies = gram.diagonal(dim1=-2, dim2=-1)
-    s_energy, e_energy = energies[:, :n_reference, None], energies[:, None, n_reference:]
-    inner = gram[:, :n_reference, n_reference:]  # (scene, reference, estimate)
-    along = (inner / s_energy) * (inner / e_energy)  # squared cosine; in this order nothing under- or overflows
-    figures = _edges(decibels(along, (1 - along).clamp_min(0)), s_energy, e_energy)
-    # As a rule one pair per reference, if any, is good enough to need the second look.
-    scene, reference, estimate = torch.nonzero(figures > REFINE_ABOVE_DB, as_tuple=True)
-    for some in torch.arange(len(scene), device=e.device).split(max(1, BLOCK_SAMPLES // e.shape[-1])):
-        i, j, k = scene[some], reference[some], estimate[some]
-        figures[i, j, k] = _residual_form(e[i, k], s[i, j])
+def _figures(e: Tensor, s: Tensor, sums: Gram) -> Tensor:
+    """(..., reference, estimate) from the Gram product, with a second look at the best."""
+    s_energy, e_energy = sums.s_energy[..., :, None], sums.e_energy[..., None, :]
+    along = (sums.inner / s_energy) * (sums.inner / e_energy)  # squared cosine; in this order nothing is lost
+    figures = _edges(_decibels(along, (1 - along).clamp_min(0)), s_energy, e_energy)
+    # As a rule one pair per reference, if any, is good enough to need it.
+    where = torch.nonzero(figures > REFINE_ABOVE_DB, as_tuple=True)
+    if len(where[0]):
+        s_rows, e_rows = where[:-1], (*where[:-2], where[-1])
+        inner = sums.inner[where]
+        gain = inner / sums.s_energy[s_rows]
+        residual = residual_energy(e, s, where, sums.e_scale[e_rows], gain * sums.s_scale[s_rows])
+        figures[where] = _decibels(gain * inner, residual).clamp(-CLIP_DB, CLIP_DB)
     return figures
+
+
+def _decibels(numerator: Tensor, denominator: Tensor) -> Tensor:
+    """10 log10 of a ratio of energies; infinite where one of them is zero."""
+    return 10 * (torch.log10(numerator) - torch.log10(denominator))
 
 
 def _edges(figures: Tensor, s_energy: Tensor, e_energy: Tensor) -> Tensor:

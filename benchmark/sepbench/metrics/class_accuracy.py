@@ -1,0 +1,35 @@
+"""Class accuracy under the order that separation chose (SepClsNet, eqs. 11 to 13).
+
+The paper aligns labels with sources by the permutation of the separation loss; so does this. The estimate that answers
+a reference by separation is right where it bears the reference's label. Choosing the order by the labels instead would
+double the score of guessing between two sources. The paper says "accuracy" and no more: read as the mean over sources,
+with the share of scenes in which every source is right beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def class_hits(
+    *, pairs: Sequence[tuple[int, int]], estimate_labels: Sequence[str], reference_labels: Sequence[str]
+) -> list[float]:
+    """1.0 for each reference whose estimate bears its label, else 0.0; in order of the reference.
+
+    pairs: (reference, estimate) indices, as `pair_by_separation` gives them. A reference that no estimate answers is a
+    miss, 0.0; an estimate that answers none is not looked at. References that are silent have no hit and no miss: leave
+    them out of the labels, or their entries out of the result. ValueError where a pair has no labels.
+    """
+    for reference, estimate in pairs:
+        if not (0 <= reference < len(reference_labels) and 0 <= estimate < len(estimate_labels)):
+            raise ValueError(
+                f"pair (reference {reference}, estimate {estimate}): there are {len(reference_labels)} reference labels "
+                f"and {len(estimate_labels)} estimate labels; each source of a pair needs one"
+            )
+    right = {reference for reference, estimate in pairs if estimate_labels[estimate] == reference_labels[reference]}
+    return [float(reference in right) for reference in range(len(reference_labels))]
+
+
+def all_right(hits: Sequence[float]) -> float:
+    """1.0 where every source of a scene is a hit, else 0.0; NaN (undefined) where there is no source."""
+    return float(all(hits)) if hits else float("nan")
