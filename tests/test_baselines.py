@@ -16,7 +16,7 @@ from sepbench.corpora.synthetic import Synthetic
 from sepbench.errors import UserError
 from sepbench.mixing.poisson import PoissonPlanner, PoissonScenes, PoissonSettings
 from sepbench.recipe import build, load_recipe
-from sepbench.run import judge
+from sepbench.run import answer
 from sepbench.scene import Activity, Estimate, Mixture, Scene, Source, TaskInfo
 
 CLASSES = ("car_horn", "dog_bark", "gun_shot", "jackhammer", "siren")
@@ -46,7 +46,7 @@ def built(repo: Path, name: str, inner: Any = None, **options: Any) -> Any:
 
 def mean_si_sdri_db(repo: Path, scenes: Sequence[Scene], name: str, **options: Any) -> float:
     recipe, config = config_of(repo, name, **options)
-    rows = judge(build(recipe, config, INFO), scenes, config, "run", "test")
+    rows = answer(build(recipe, config, INFO), scenes, config, "run", "test")
     return float(np.mean([row.value for row in rows if row.metric == "si_sdri"]))
 
 
@@ -89,7 +89,7 @@ class Spy:
 @pytest.mark.parametrize("supervision", ["none", "weak", "isolated", "oracle"])
 def test_only_an_oracle_is_handed_the_truth(repo: Path, scenes: list[Scene], supervision: str):
     spy, (_, config) = Spy(), config_of(repo, "mixture")
-    judge(spy, scenes, {**config, "supervision": supervision}, "run", "test")
+    answer(spy, scenes, {**config, "supervision": supervision}, "run", "test")
     assert {type(each) for each in spy.given} == {Scene if supervision == "oracle" else Mixture}
 
 
@@ -98,7 +98,7 @@ def test_only_an_oracle_is_handed_the_truth(repo: Path, scenes: list[Scene], sup
 
 def test_the_mixture_improves_nothing_to_the_last_bit(repo: Path, scenes: list[Scene]):
     recipe, config = config_of(repo, "mixture")
-    rows = judge(build(recipe, config, INFO), scenes, config, "run", "test")
+    rows = answer(build(recipe, config, INFO), scenes, config, "run", "test")
     improvements = [row.value for row in rows if row.metric == "si_sdri"]
     assert len(improvements) > 40 and set(improvements) == {0.0}
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from sepbench.cli import main
 from sepbench.errors import UserError
-from sepbench.options import grid
+from sepbench.options_recipe import grid
 from sepbench.recipe import RESERVED, load_recipe
 
 RECIPE = {

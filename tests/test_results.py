@@ -197,11 +197,47 @@ def test_a_run_of_another_format_is_left_alone(tmp_path: Path) -> None:
     with opened(tmp_path) as run:
         pass
     path = run.path / "run.json"
-    path.write_text(path.read_text().replace('"format": 1', '"format": 2'))
-    message = "written by format 2; this sepbench reads format 1. Use the sepbench that wrote it, or move it away."
+    path.write_text(path.read_text().replace('"format": 2', '"format": 3'))
+    message = "written by format 3; this sepbench reads format 2. Use the sepbench that wrote it, or move it away."
     for look in (lambda: opened(tmp_path), lambda: read_runs(tmp_path)):
         with pytest.raises(UserError, match=message):
             look()
+
+
+def as_format_1(folder: Path) -> None:
+    path = folder / "run.json"
+    path.write_text(path.read_text().replace('"format": 2', '"format": 1'))
+
+
+def test_a_run_of_format_1_is_read_with_the_names_of_today(tmp_path: Path) -> None:
+    config = {**CONFIG, "task": {**CONFIG["task"], "metrics": ["si_sdri", "si_sdr_mixture"]}}
+    tables = {"V": {"metric": "si_sdri", "rows": [{"metric": "si_sdr_mixture"}], "published": {"metric": "si_sdri"}}}
+    with RunFolder.open_or_create(tmp_path, config, {}, tables, {}) as run:
+        names = ("si_sdri", "si_sdri_undefined", "si_sdr_mixture", "missed")
+        run.append_rows("test", 0, [Row(run.id, "test", "a", 0, "dog", name, 1.0) for name in names])
+        run.finish({})
+    as_format_1(run.path)
+    (record,) = read_runs(tmp_path)
+    assert set(record.metrics["test"]) == {"si_sdri_by_label", "si_sdr_mixture", "missed_by_label"}
+    now = {"si_sdri_by_label", "si_sdri_by_label_undefined", "si_sdr_mixture", "missed_by_label"}
+    assert set(read_rows(run.path)["metric"]) == now
+    assert record.tables["V"]["metric"] == "si_sdri_by_label" and record.tables["V"]["published"]["metric"] == "si_sdri"
+    assert record.config["task"]["metrics"] == ["si_sdri", "si_sdr_mixture", "si_sdri_by_label"]
+
+
+def test_a_run_of_format_1_that_is_not_finished_is_not_gone_on_with(tmp_path: Path) -> None:
+    with opened(tmp_path) as run:
+        pass
+    as_format_1(run.path)
+    with pytest.raises(UserError, match="begun by an older sepbench"):
+        opened(tmp_path)
+
+
+def test_a_run_without_rows_is_said_to_have_none(tmp_path: Path) -> None:
+    with opened(tmp_path) as run:
+        run.finish({}, metrics={"test": {}})
+    with pytest.raises(UserError, match="holds no rows"):
+        read_rows(run.path)
 
 
 def test_a_run_is_not_continued_on_other_sounds(tmp_path: Path) -> None:

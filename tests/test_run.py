@@ -17,12 +17,12 @@ import yaml
 
 import sepbench.run
 from sepbench.errors import UserError
-from sepbench.evaluate import evaluate
+from sepbench.judge import judge
 from sepbench.method import Batch, WeakBatch
 from sepbench.progress import PlainProgress
 from sepbench.recipe import load_recipe
 from sepbench.results import read_rows, read_runs
-from sepbench.run import finished_run, judge, run_one
+from sepbench.run import answer, finished_run, run_one
 from sepbench.run import test_run as score_elsewhere  # under its own name pytest would take it for a test
 from sepbench.scene import Estimate
 from sepbench.storage import FolderLock, write_json
@@ -138,9 +138,10 @@ def test_run_json_says_where_it_comes_from(whole: Path):
     assert run["state"] == "finished" and run["id"] == whole.name and run["config"]["task"]["classes"] == CLASSES
     facts = run["provenance"]
     assert facts["recipe_folder"] == "recipes/weak_label" and facts["device"] == "cpu"
+    assert set(facts["scenes_hash"]) == {"test", "seen"} and facts["scenes_hash"]["test"].endswith("-6")
     assert facts["seeds"] == {"run": 0, "scenes": 0} and facts["corpus_clips"] == 36 and facts["corpus_hash"]
     assert sum(facts["splits"].values()) == 36 and set(facts["splits"]) == {"train", "valid", "test"}
-    assert set(run["wall_s"]) == {"data", "fit", "score"} and run["wall_s"]["fit"] > 0
+    assert set(run["wall_s"]) == {"data", "fit", "score", "cost"} and run["wall_s"]["fit"] > 0
     assert set(run["tables"]) == {"III", "IV", "V", "VI", "VII", "VIII", "IX", "X"}
     assert yaml.safe_load((whole / "config.yaml").read_text()) == run["config"]
 
@@ -148,10 +149,19 @@ def test_run_json_says_where_it_comes_from(whole: Path):
 def test_a_run_says_what_it_cost(whole: Path):
     cost = read_runs(whole.parent)[0].cost
     assert {"activity", "critic", "separator", "parameters", "parameters_of"} <= set(cost)
+    assert cost["macs_per_s"] > cost["parameters"] and cost["real_time_factor"] > 0
+    assert cost["peak_memory_mb"] > 50 and cost["fit_peak_memory_mb"] > 50
     assert cost["critic"]["epochs"] == 2 and cost["critic"]["steps"] == 4
     assert cost["parameters"] == sum(cost["parameters_of"].values()) > 0
     with (whole / "history-separator.csv").open(newline="") as lines:
         assert len(list(csv.DictReader(lines))) == cost["separator"]["epochs"]
+
+
+def test_metrics_that_are_asked_for_are_scored_beside_the_tasks_own(sounds: Path, tmp_path: Path):
+    run = baseline(sounds, tmp_path, "mixture", None, ["task.metrics=[si_sdri, snr]"])
+    more = score_elsewhere(run, {"class_folders": str(sounds)}, [], tmp_path, False, "cpu", Watched(), ["bss_sir"])
+    metrics = [json.loads((each / "metrics.json").read_text())["test"] for each in (run, more)]
+    assert {"si_sdri", "snr"} <= set(metrics[0]) and "bss_sir" not in metrics[0] and "bss_sir" in metrics[1]
 
 
 def test_rows_and_metrics_tell_of_the_scenes_asked_for(whole: Path):
@@ -212,9 +222,9 @@ def test_scenes_that_were_scored_are_not_scored_again(sounds: Path, tmp_path: Pa
 
     def counted(scene, *rest):
         scored.append(scene.mixture.id)
-        return evaluate(scene, *rest)
+        return judge(scene, *rest)
 
-    monkeypatch.setattr(sepbench.run, "evaluate", counted)
+    monkeypatch.setattr(sepbench.run, "judge", counted)
     with pytest.raises(KeyboardInterrupt):
         go(sounds, tmp_path, Watched("scoring test", 4))
     assert len(scored) == 4
@@ -352,7 +362,7 @@ def test_only_an_oracle_is_handed_the_truth(sounds: Path):
             return [Estimate(scene.mixture.audio) for scene in scenes]
 
     for supervision in ("none", "weak", "isolated", "oracle"):
-        judge(Spy(), scenes, {**config, "supervision": supervision}, "run", "test")
+        answer(Spy(), scenes, {**config, "supervision": supervision}, "run", "test")
     assert shown == [["Mixture"] * 2] * 3 + [["Scene"] * 2]
 
 

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from sepbench.errors import UserError
@@ -183,12 +184,57 @@ def test_sources_without_an_answer_are_counted_beside_the_mean(tmp_path: Path) -
     settings = config(recipe="rival", name="Rival")
     settings["task"]["mixing"]["test_rate"] = None
     with RunFolder.open_or_create(tmp_path, settings, {}, None, {"corpus_hash": "abc"}) as folder:
-        answered = [row for row in rows(5.0, -3.0, False) if row.label == "siren"]
+        answered = [row for row in rows(5.0, -3.0, False) if row.label == "siren" or row.metric == "si_sdr_mixture"]
         missed = [Row("r", "test", f"scene-{i}", 0, "car_horn", "missed", 1.0) for i in range(4)]
         folder.append_rows("test", 0, answered + missed)
         folder.finish({})
     table = named(tables_of(tmp_path), "urban_events")
     assert [cell(table, name, "Missed").show() for name in ("Rival", "Weak")] == ["4", "0"]
+
+
+def scored(root: Path, name: str, improvement: float, metric: str = "si_sdri", **facts: Any) -> str:
+    """A run with one figure per scene; its id."""
+    random = np.random.default_rng(len(name))
+    with RunFolder.open_or_create(root, config(recipe=name, name=name), {}, None, {"corpus_hash": "abc", **facts}) as folder:
+        made = []
+        for i in range(40):
+            made.append(Row("r", "test", f"scene-{i}", 0, "siren", metric, improvement + random.standard_normal()))
+            made.append(Row("r", "test", f"scene-{i}", 0, "siren", "si_sdr_mixture", float(i)))
+        folder.append_rows("test", 0, made)
+        folder.finish({"score": 1.0}, {"parameters": 0, "macs_per_s": 2.5e9, "real_time_factor": 0.125, "peak_memory_mb": 512.0})
+    return folder.id
+
+
+def test_methods_that_cannot_be_told_apart_share_a_letter(tmp_path: Path) -> None:
+    for name, improvement in (("best", 5.0), ("rival", 5.01), ("floor", 0.0)):
+        scored(tmp_path, name, improvement)
+    table = named(tables_of(tmp_path), "urban_events")
+    ties = {name: cell(table, name, "Tie group").show() for name in ("best", "rival", "floor")}
+    assert ties["best"] == ties["rival"] == "a" and ties["floor"] == "b"
+
+
+def test_runs_whose_scenes_have_another_hash_never_share_a_table(tmp_path: Path) -> None:
+    for name, scenes in (("one", "x-40"), ("two", "x-40"), ("three", "y-40")):
+        scored(tmp_path, name, 1.0, scenes_hash={"test": scenes})
+    tables = [table for table in tables_of(tmp_path) if "urban_events" in table.title]
+    assert sorted(len(table.rows) for table in tables) == [1, 2]
+
+
+def test_cost_stands_in_every_row_of_a_comparison(tmp_path: Path) -> None:
+    scored(tmp_path, "one", 1.0)
+    table = named(tables_of(tmp_path), "urban_events")
+    shown = {name: cell(table, "one", name).show() for name in ("Params", "MACs/s", "Real-time factor", "Memory, MB")}
+    assert shown == {"Params": "0", "MACs/s": "2.5 G", "Real-time factor": "0.125", "Memory, MB": "512"}
+
+
+def test_a_run_that_was_paired_by_label_alone_has_its_own_column(tmp_path: Path) -> None:
+    scored(tmp_path, "old", 4.0, metric="si_sdri_by_label")
+    scored(tmp_path, "new", 3.0)
+    table = named(tables_of(tmp_path), "urban_events")
+    assert [line.cells[0].show() for line in table.rows] == ["old", "new"]
+    assert cell(table, "old", "SI-SDRi, dB").show() == "–" == cell(table, "new", "SI-SDRi by label, dB").show()
+    assert cell(table, "old", "SI-SDRi by label, dB").value == pytest.approx(4.0, abs=0.5)
+    assert cell(table, "old", "Missed").show() == "0"
 
 
 @pytest.mark.parametrize("screen", [False, True])

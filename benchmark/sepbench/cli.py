@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sepbench import __version__
-from sepbench.errors import UserError, nearest
-from sepbench.options import FOLDS, NUMBERS, OWN, Door, Named, RecipeCommand, grid, known_corpus, places
-from sepbench.printing import described, differing, heard_when, report
-
-RUNS = Path("results/runs")
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path)
-
-data_option = click.option(
-    "--data", multiple=True, type=Named(), help="Where a corpus lies; may be given more than once."
+from sepbench.cli_data import data_group
+from sepbench.errors import UserError
+from sepbench.options import (
+    FILE,
+    FOLDER,
+    RUNS,
+    Door,
+    again_option,
+    data_option,
+    device_option,
+    known_corpus,
+    metrics_option,
+    places,
+    results_option,
+    run_folder,
+    sets_option,
+    start,
+    threads_option,
 )
-sets_option = click.option(
-    "--set",
-    "sets",
-    multiple=True,
-    metavar="A.B=C",
-    help="Any other setting by its path in config.yaml, such as task.scenes.test=200.",
-)
-results_option = click.option("--results", type=FOLDER, default=RUNS, show_default=True, help="Where runs are kept.")
-again_option = click.option("--again", is_flag=True, help="Run afresh even where a finished run of this kind lies.")
-device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where networks are computed.",
-)
-threads_option = click.option(
-    "--threads", type=click.IntRange(min=1), help="Threads for arithmetic.  [default: all cores]"
-)
+from sepbench.options_recipe import OWN, RecipeCommand, grid
 
 
 @click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
@@ -60,6 +49,7 @@ def main() -> None:
 @data_option
 @click.option("--corpus", help="Take the clips from this corpus.  [default: the profile's]")
 @sets_option
+@metrics_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of scenes and weights.")
 @results_option
 @again_option
@@ -73,16 +63,20 @@ def run(ctx: click.Context, **given: Any) -> None:
     `sepbench run RECIPE --help` lists the recipe's own options. A list of values, such as `--lambda 5,10`, runs them
     all. Started again, an interrupted run goes on where it stopped, and a finished one is not run twice.
     """
-    progress = _start(given["threads"])
+    from sepbench.printing import differing, report
+
+    progress = start(given["threads"])
     recipe, data = ctx.meta["recipe"], places(given["data"])
     if given["corpus"]:
         known_corpus(given["corpus"], "--corpus")
     own = {name.removeprefix(OWN): values for name, values in given.items() if name.startswith(OWN) and values}
-    inner = _run_folder(given["inner"], given["results"], "--inner ") if given["inner"] else None
+    inner = run_folder(given["inner"], given["results"], "--inner ") if given["inner"] else None
     resolved = [
         recipe.resolve(given["profile"], options, given["sets"], data, given["seed"], given["corpus"], inner)
         for options in grid(recipe, own, given["table"])
     ]
+    for config, _ in resolved:
+        config["task"]["metrics"] = list(dict.fromkeys([*config["task"]["metrics"], *(given["metrics"] or [])]))
     planned = list({json.dumps(config, sort_keys=True): (config, options) for config, options in resolved}.values())
     from sepbench.run import run_one
 
@@ -102,6 +96,7 @@ def run(ctx: click.Context, **given: Any) -> None:
 @click.argument("run", type=FILE)
 @data_option
 @sets_option
+@metrics_option
 @results_option
 @again_option
 @device_option
@@ -110,6 +105,7 @@ def test(
     run: Path,
     data: list[tuple[str, str]],
     sets: tuple[str, ...],
+    metrics: list[str] | None,
     results: Path,
     again: bool,
     device: str,
@@ -119,11 +115,12 @@ def test(
 
     Example: sepbench test results/runs/NAME --data urbansound8k=DIR --set task.splits.test=[10]
     """
-    folder = _run_folder(run, results)
-    progress = _start(threads)
+    folder = run_folder(run, results)
+    progress = start(threads)
+    from sepbench.printing import report
     from sepbench.run import test_run
 
-    scored = test_run(folder, places(data), list(sets), results, again, device, progress)
+    scored = test_run(folder, places(data), list(sets), results, again, device, progress, metrics or ())
     click.echo(report([scored], results))
 
 
@@ -140,8 +137,9 @@ def separate(run: Path, file: Path, out: Path, threshold: float, device: str, th
     """Separate the recording FILE with the trained RUN: one wav per class heard, and when it was heard."""
     if not file.is_file():
         raise UserError(f"{file}: no such file. Name a recording (wav, flac, ogg).")
-    folder = _run_folder(run, RUNS)
-    progress = _start(threads)
+    folder = run_folder(run, RUNS)
+    progress = start(threads)
+    from sepbench.printing import heard_when
     from sepbench.separate import separate_file
 
     heard = separate_file(folder, file, out, threshold, device, progress)
@@ -176,6 +174,15 @@ def table(results: Path, form: str, out: Path | None, everything: bool) -> None:
 
 
 @main.command()
+@click.option("--format", "form", default="terminal", show_default=True, metavar="terminal|md|csv|latex", help="How to write it.")
+def metrics(form: str) -> None:
+    """List every metric: unit, what it needs, and the signature that is stored with each figure."""
+    from sepbench.printing import metrics_table
+
+    click.echo(metrics_table(form))
+
+
+@main.command()
 @click.argument("results", type=FOLDER, default=Path("results"))
 def ls(results: Path) -> None:
     """List the runs in RESULTS, the newest first.  [default: results]"""
@@ -184,108 +191,5 @@ def ls(results: Path) -> None:
     click.echo(render([list_runs(results)]))
 
 
-class _Data(click.Group):
-    """`sepbench data NAMES` is `sepbench data show NAMES`: whatever is no command of the group is a corpus."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        known = {*self.commands, "-h", "--help"}
-        return super().parse_args(ctx, args if args and args[0] in known else ["show", *args])
-
-
-@main.group(cls=_Data, no_args_is_help=False)
-def data() -> None:
-    """Corpora: what they are, what was found, what is broken.
-
-    `sepbench data [NAMES] [--data NAME=DIR]` lists them.
-    """
-
-
-@data.command(hidden=True)
-@click.argument("names", nargs=-1)
-@data_option
-def show(names: tuple[str, ...], data: list[tuple[str, str]]) -> None:
-    """List corpora: what was found, counts per class and fold, licence and where to get them."""
-    from sepbench.corpora import CORPORA, describe, open_corpus
-
-    for name in names:
-        if name not in CORPORA:
-            known = [*CORPORA, *main.commands["data"].commands]  # type: ignore[attr-defined]
-            raise UserError(
-                f"data: there is no corpus '{name}'.{nearest(name, known) or ''} Known: {', '.join(CORPORA)}."
-            )
-    for name in names or CORPORA:
-        given = name in places(data) or f"SEPBENCH_DATA_{name.upper()}" in os.environ
-        try:
-            click.echo(described(describe(open_corpus(name, places(data), None))))
-        except UserError as error:
-            if given:
-                raise
-            facts = [getattr(CORPORA[name], fact, None) for fact in ("licence", "home")]
-            click.echo("\n  ".join([f"{name}: not found", str(error), *(fact for fact in facts if fact), ""]))
-
-
-@data.command()
-@click.argument("name")
-@data_option
-def verify(name: str, data: list[tuple[str, str]]) -> None:
-    """Read every file of the corpus NAME and name what is broken."""
-    known_corpus(name, "data verify")
-    from sepbench.corpora import open_corpus
-    from sepbench.corpora.files import MissingFiles
-    from sepbench.corpora.verify import verify as verified
-    from sepbench.progress import make_progress
-
-    missing: list[str] = []
-    try:
-        corpus = open_corpus(name, places(data), None)
-    except MissingFiles as error:
-        corpus, missing = error.there, error.lines
-    broken = [*missing, *verified(corpus, make_progress())]
-    for line in broken:
-        click.echo(line)
-    if broken:
-        raise UserError(
-            f"{name}: {len(broken)} of {len(corpus.clips) + len(missing)} clips are broken, listed above. "
-            "Replace or remove them."
-        )
-    click.echo(f"{name}: all {len(corpus.clips)} clips can be used.")
-
-
-@data.command()
-@click.argument("name", type=click.Choice(["urbansound8k"]))
-@click.option("--metadata", type=FILE, required=True, metavar="CSV", help="UrbanSound8K.csv; no audio is needed.")
-@click.option(
-    "--lambda", "rates", type=NUMBERS, default="5,10", show_default=True, help="Mean number of events per scene."
-)
-@click.option("--scenes", type=click.IntRange(min=1), default=20000, show_default=True, help="Scenes to draw.")
-@click.option("--folds", type=FOLDS, default="1-6", show_default=True, help="Folds whose clips are used.")
-@results_option
-def priors(name: str, metadata: Path, rates: list[float], scenes: int, folds: list[int], results: Path) -> None:
-    """How often each class sounds in the mixer's scenes: the weak-label paper's Tables I and II."""
-    if not metadata.is_file():
-        raise UserError(f"--metadata {metadata}: no such file. It is metadata/UrbanSound8K.csv in the corpus.")
-    from sepbench.priors import write_priors
-    from sepbench.progress import make_progress
-
-    click.echo(report(write_priors(metadata, rates, scenes, folds, results, make_progress()), results))
-
-
-def _start(n_threads: int | None) -> Any:
-    """Prepare the process for arithmetic, before torch is imported; hand back where progress is shown."""
-    from sepbench import machine
-    from sepbench.progress import make_progress
-
-    machine.tune_allocator()
-    machine.threads(n_threads)
-    return make_progress()
-
-
-def _run_folder(run: Path, results: Path, option: str = "") -> Path:
-    """The folder of the run that was named: a path, or the name of one in `results`."""
-    for folder in (run, results / run):
-        if (folder / "run.json").is_file():
-            return folder
-    places = [folder.parent for folder in (run, results / run) if folder.parent.is_dir()]
-    known = [str(file.parent) for place in dict.fromkeys(places) for file in sorted(place.glob("*/run.json"))]
-    close = nearest(run, known) or nearest(results / run, known)
-    raise UserError(f"{option}{run}: no run there (no run.json).{close or ' `sepbench ls` lists the runs there are.'}")
+for command in (data_group,):
+    main.add_command(command)

@@ -63,7 +63,13 @@ class Training:
 
 @runtime_checkable
 class Method(Protocol):
-    """A contestant. Built as `Class(settings, task)`: settings.params, .train and .sizes come from recipe.yaml."""
+    """A contestant. Built as `Class(settings, task)`: settings.params, .train and .sizes come from recipe.yaml.
+
+    A method that also computes outside torch (numpy, scikit-learn, threads of its own) may have an attribute
+    `macs_per_s_outside_torch`: the multiply-accumulates per second of audio that it spends there, 0.0 where they are
+    negligible. Without it, a method that hands sound to numpy has no figure for multiply-accumulates. An operation of
+    its own is counted once it has a formula (torch.utils.flop_counter.register_flop_formula).
+    """
 
     def fit(self, training: Any) -> dict[str, Any] | None:
         """Learn. Handed a WeakTraining or a Training, as recipe.yaml's `supervision` declares; may say what it cost."""

@@ -49,6 +49,23 @@ def heard_when(rows: Iterable[Mapping[str, Any]], title: str) -> str:
     return _table(title, ("Class", "From, s", "To, s", "Probability"), shown)
 
 
+def metrics_table(form: str) -> str:
+    """Every metric there is. What a metric asks for beside estimates and references stands under Needs."""
+    from sepbench.metrics import GROUPS, METRICS
+    from sepbench.tables import Line, Table, render
+    from sepbench.tables_format import text
+
+    better = {True: "higher", False: "lower", None: "neither"}
+    rows = [
+        (metric.name, metric.unit, better[metric.higher_is_better], metric.needs, metric.signature, metric.paper)
+        for metric in METRICS.values()
+    ]
+    notes = tuple(f"{name}: {', '.join(members)}." for name, members in GROUPS.items())
+    headings = ("Metric", "Unit", "Better", "Needs", "Signature", "Source")
+    lines = tuple(Line(tuple(map(text, row))) for row in rows)
+    return render([Table("Metrics", headings, lines, ("Names that stand for several:", *notes))], form)
+
+
 def _table(title: str, headings: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
     from sepbench.tables import Line, Table, render
     from sepbench.tables_format import text

@@ -42,6 +42,7 @@ RESERVED = (
     "data",
     "corpus",
     "set",
+    "metrics",
     "seed",
     "results",
     "again",

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sepbench.errors import UserError
+from sepbench.results_format import FORMAT, RENAMED, config_now, renamed, tables_now
 from sepbench.scene import Row
 from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, write_bytes, write_json, write_text
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
 
-FORMAT = 1
 ORDER = [(name, "ascending") for name in ("split", "scene", "source", "label", "metric")]
 
 
@@ -94,6 +94,8 @@ class RunFolder:
 
     @classmethod
     def _resume(cls, path: Path, run: dict[str, Any], provenance: dict[str, Any], lock: FolderLock) -> RunFolder:
+        if run["state"] != "finished" and run["format"] != FORMAT:
+            raise UserError(f"{path}: was begun by an older sepbench, which cannot be gone on with. Move it away.")
         if run["state"] == "finished":
             lock.release()
             return cls(path, run, "finished", None)
@@ -203,8 +205,18 @@ def read_runs(root: Path) -> list[RunRecord]:
 
 
 def read_rows(folder: Path) -> dict[str, np.ndarray]:
-    """The rows of a finished run as one array per column of Row: (row,) each, strings as objects."""
-    return _columns(_read_parquet(Path(folder) / "rows.parquet"))
+    """The rows of a finished run as one array per column of Row: (row,) each, strings as objects.
+
+    UserError where it has none (statistics of labels alone) or they cannot be read.
+    """
+    folder = Path(folder)
+    if not (folder / "rows.parquet").is_file():
+        raise UserError(f"{folder}: holds no rows (no rows.parquet). Name a finished run that was scored.")
+    columns = _columns(_read_parquet(folder / "rows.parquet"))
+    names = renamed(_run_json(folder) or {"format": FORMAT})
+    for old, new in names.items():
+        columns["metric"][columns["metric"] == old] = new
+    return columns
 
 
 def _walk(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -223,18 +235,24 @@ def _record(path: Path, run: Mapping[str, Any]) -> RunRecord:
     return RunRecord(
         path=path,
         id=run["id"],
-        config=run["config"],
+        config=config_now(run),
         options=run.get("options") or {},
-        tables=run.get("tables") or {},
+        tables=tables_now(run.get("tables") or {}, renamed(run)),
         state="finished" if finished else "running" if locked(path) else "interrupted",
         provenance=run.get("provenance") or {},
-        metrics=read_json(path / "metrics.json") if finished else {},
+        metrics=_metrics(path, run) if finished else {},
         wall_s=run.get("wall_s") or {},
         cost=run.get("cost") or {},
         changed=run.get("changed"),
         started=run.get("started"),
         finished=run.get("finished"),
     )
+
+
+def _metrics(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
+    names = renamed(run)
+    metrics = read_json(path / "metrics.json")
+    return {split: {names.get(name, name): held for name, held in own.items()} for split, own in metrics.items()}
 
 
 def _run_json(folder: Path) -> dict[str, Any] | None:
@@ -245,7 +263,7 @@ def _run_json(folder: Path) -> dict[str, Any] | None:
     run = read_json(path)
     if not isinstance(run, dict) or "format" not in run:
         return None
-    if run["format"] != FORMAT:
+    if run["format"] not in (FORMAT, *RENAMED):
         raise UserError(
             f"{path}: written by format {run['format']}; this sepbench reads format {FORMAT}. "
             "Use the sepbench that wrote it, or move it away."

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sepbench.cost import MEASURED, PeakMemory, measure_cost
 from sepbench.devices import choose_device, device
 from sepbench.errors import UserError
-from sepbench.evaluate import evaluate
+from sepbench.judge import judge
 from sepbench.method import Method, Training, WeakTraining
 from sepbench.provenance import provenance
 from sepbench.recipe import Recipe, build, load_recipe
@@ -45,13 +46,15 @@ def run_one(
 
 
 def test_run(
-    run: Path, data: Mapping[str, str], sets: Sequence[str], results: Path, again: bool, device: str, progress: Any
-) -> Path:
-    """Score what a finished run has learnt on other scenes, as a run of its own."""
+    run: Path, data: Mapping[str, str], sets: Sequence[str], results: Path, again: bool, device: str, progress: Any,
+    metrics: Sequence[str] = (),
+) -> Path:  # fmt: skip
+    """Score what a finished run has learnt on other scenes, or by more `metrics`, as a run of its own."""
     choose_device(device)
     began_s = time.perf_counter()
     record, recipe = finished_run(run)
     config, options = recipe.retarget(record.config, record.options, sets, data)
+    config["task"]["metrics"] = list(dict.fromkeys([*config["task"]["metrics"], *metrics]))
     config["trained_by"] = {"run": record.id, "weights": _content(record.path / "weights")}
     if config["task"]["splits"] != record.config["task"]["splits"]:
         config["task"]["scenes"]["seen"] = 0  # what was trained on is another set of clips
@@ -65,7 +68,8 @@ def test_run(
             if config["supervision"] not in UNTAUGHT:
                 method.load(Path(run) / "weights")
             _score(method, config, task, folder, wall_s, progress)
-            _keep(method, config, task, folder, wall_s, record.cost)
+            learnt = {name: value for name, value in record.cost.items() if name not in MEASURED}
+            _keep(method, config, task, folder, wall_s, learnt)
     return folder.path
 
 
@@ -107,6 +111,7 @@ def _open(
     facts["recipe_folder"] = str(folder.relative_to(repository) if inside else folder)
     facts["device"] = str(device())
     facts["splits"] = {split: len(members) for split, members in task.members.items()}
+    facts["scenes_hash"] = {split: task.scenes_hash(split) for split in task.scored}
     facts["recordings"] = {split: task.recordings(split) for split in task.members}
     return RunFolder.open_or_create(results, config, options, recipe.tables_plain(), facts, changed)
 
@@ -154,7 +159,7 @@ def _inner(config: dict[str, Any], task: Task) -> Method | None:
     record, recipe = finished_run(Path(config["inner"]["run"]))
     _check_same_sounds(record, config)
     _check_unheard(record, task)
-    config["inner"]["weights"] = _content(record.path / "weights")
+    config["inner"] |= {"weights": _content(record.path / "weights"), "parameters": record.cost.get("parameters")}
     if config["supervision"] == "weak":
         config["labels_seen"] = record.config["labels_seen"]
     method = build(recipe, record.config, task.info)
@@ -183,7 +188,9 @@ def _fit(
             training = Training(
                 task.isolated("train", seed), task.first("valid", task.isolated("valid", fixed)), **rest
             )
-        cost = method.fit(training) or {}
+        with PeakMemory() as memory:
+            cost = method.fit(training) or {}
+        cost |= {f"fit_{name}": value for name, value in memory.figures.items()}
         method.save(folder / "weights")
         for stage in (folder / "checkpoints").glob("*/history.csv"):
             shutil.copy(stage, folder / f"history-{stage.parent.name}.csv")
@@ -207,17 +214,17 @@ def _score(
                 indices = range(first, min(first + CHUNK, task.n_scenes(split)))
                 missing = [scenes.scene(index) for index in indices if scenes.scene_id(index) not in scored]
                 if missing:
-                    folder.append_rows(split, chunk, judge(method, missing, config, folder.id, split))
+                    folder.append_rows(split, chunk, answer(method, missing, config, folder.id, split))
                 bar.advance(len(indices))
     wall_s["score"] = time.perf_counter() - began_s
 
 
-def judge(method: Method, scenes: Sequence[Scene], config: Mapping[str, Any], run: str, split: str) -> list[Row]:
-    """The rows of some scenes."""
+def answer(method: Method, scenes: Sequence[Scene], config: Mapping[str, Any], run: str, split: str) -> list[Row]:
+    """The method's answer to some scenes, as the judge's rows."""
     task = config["task"]
     rows: list[Row] = []
     for scene, estimate in zip(scenes, method.separate(_shown(scenes, config)), strict=True):
-        rows += evaluate(scene, estimate, task["classes"], task["metrics"], run, split, task["minimum_active"])
+        rows += judge(scene, estimate, task["classes"], task["metrics"], run, split, task["minimum_active"])
     return rows
 
 
@@ -230,34 +237,41 @@ def _keep(
     method: Method, config: Mapping[str, Any], task: Task, folder: RunFolder, wall_s: dict[str, float],
     cost: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Pictures and sounds of one scene, then the tables' figures; with those the run is finished."""
+    """What it costs, pictures and sounds of one scene, then the tables' figures; with those the run is finished."""
     from sepbench.report.history import draw_history
     from sepbench.report.scatter import draw_scatter
     from sepbench.report.scene import keep_scene
 
     split = task.scored[0]
-    scene = _telling_scene(task, split)
+    scenes = [task.scene(split, index) for index in range(min(CHUNK, task.n_scenes(split)))]
+    scene = _telling(scenes)
     keep_scene(scene, method.separate(_shown([scene], config))[0], folder.path)
+    began_s = time.perf_counter()
+    cost = cost | measure_cost(method, _shown(scenes, config), task.info.sample_rate_hz) | _parameters(config, folder.path)
+    wall_s["cost"] = time.perf_counter() - began_s
     draw_history(folder.path)
-    metrics = folder.finish(wall_s, cost | _parameters(folder.path))
+    metrics = folder.finish(wall_s, cost)
     if "si_sdri" in metrics.get(split, {}):
         draw_scatter(folder.path, split, config["name"])
 
 
-def _telling_scene(task: Task, split: str) -> Scene:
-    """Of the first 20 scenes, the first in which three classes sound; without one, the first of those with the most."""
-    source = task.to_score(split)
-    scenes = [source.scene(index) for index in range(min(20, task.n_scenes(split)))]
+def _telling(scenes: Sequence[Scene]) -> Scene:
+    """The first scene in which three classes sound; without one, the first of those with the most."""
     three = [scene for scene in scenes if len(scene.sources) == 3]
     return three[0] if three else max(scenes, key=lambda scene: len(scene.sources))
 
 
-def _parameters(folder: Path) -> dict[str, Any]:
-    """How many numbers the weights hold, per network and in all."""
+def _parameters(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """How many numbers the weights hold, per network and in all; 0 where nothing is learnt, here or by what is wrapped."""
     from safetensors import safe_open
 
     counts: dict[str, int] = {}
     for file in sorted((folder / "weights").glob("*.safetensors")):
         with safe_open(file, "pt") as weights:
             counts[file.stem] = sum(weights.get_tensor(key).numel() for key in weights.keys())  # noqa: SIM118
-    return {"parameters": sum(counts.values()), "parameters_of": counts} if counts else {}
+    if counts:
+        return {"parameters": sum(counts.values()), "parameters_of": counts}
+    wrapped = (config.get("inner") or {}).get("parameters")
+    if wrapped is not None:
+        return {"parameters": wrapped}
+    return {"parameters": 0} if config["supervision"] in UNTAUGHT else {}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sepbench.metrics import EVENTS, LEVELS, METRICS, OUTCOMES
+from sepbench.metrics import EVENTS, FACTS, LEVELS, METRICS, OUTCOMES
 
 N_RESAMPLES = 10_000
 SEED = 20_000
@@ -36,15 +36,15 @@ def bootstrap_ci(
     differences of two methods on the same rows for a paired comparison.
     """
     _, cluster = np.unique(clusters, return_inverse=True)
-    figure = _mean_figure(np.asarray(values, np.float64), np.asarray(weights, np.float64), cluster, cluster.max() + 1)
-    return _intervals([figure], n_resamples, seed)[0]
+    figure = mean_figure(np.asarray(values, np.float64), np.asarray(weights, np.float64), cluster, cluster.max() + 1)
+    return intervals([figure], n_resamples, seed)[0]
 
 
 def f_measure_ci(
     tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, n_resamples: int = N_RESAMPLES, seed: int = SEED
 ) -> Interval | None:
     """95 % percentile interval of the F-measure of pooled counts, drawing scenes: (scene,) three times."""
-    return _intervals([Figure(np.stack([tp, fp, fn], 1).astype(np.float64), _f_measure)], n_resamples, seed)[0]
+    return intervals([Figure(np.stack([tp, fp, fn], 1).astype(np.float64), _f_measure)], n_resamples, seed)[0]
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
@@ -60,13 +60,14 @@ def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
 def summarise(columns: Columns, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> dict[str, Any]:
     """Rows, as one array per column of `Row` (split, scene, label, metric, value, weight), to the figures of a run:
 
-        {split: {metric: {"unit", "all": entry, "class": {label: entry}}}}
+        {split: {metric: {"unit", "signature", "all": entry, "class": {label: entry}}}}
         entry = {"mean", "std", "median", "n", "scenes", "undefined", "ci95": [low, high]}
 
-    All weighted; std is that of the rows (divisor n). F-measures, pooled over scenes, stand under "mean", with their
-    chance level as a metric of its own, `<metric>_chance`, and the mean over classes beside "all" as "class_mean"; they
-    have no std and no median, and n is the number of frames or clips. What merely happened (`missed`, `extra`,
-    `sign_flipped`) has the unit "count" and no mean. Whatever a figure lacks is None.
+    All weighted; std is that of the rows (divisor n). Precision, recall and F-measures, pooled over scenes, stand under
+    "mean", those of frames and clips with their chance level as a metric of its own, `<metric>_chance`; the mean over
+    classes stands beside "all" as "class_mean". They have no std and no median, and n is the number of frames, clips or
+    sources. What merely happened (`missed`, `extra`, `sign_flipped`) has the unit "count" and no mean; who was paired
+    with whom (`paired_with`) stands in the rows alone. Whatever a figure lacks is None.
     """
     split = np.asarray(columns["split"]).astype(str)
     return {
@@ -100,25 +101,35 @@ def resampled_sums(totals: np.ndarray, n_resamples: int, seed: int) -> np.ndarra
     return sums
 
 
-def _intervals(figures: list[Figure], n_resamples: int, seed: int) -> list[Interval | None]:
+def intervals(figures: list[Figure], n_resamples: int, seed: int) -> list[Interval | None]:
     """The 95 % interval of each figure from shared resamples; None where there are no two scenes to tell it from."""
     if not figures or len(figures[0].totals) < 2:
         return [None] * len(figures)
     sums = resampled_sums(np.concatenate([figure.totals for figure in figures], 1), n_resamples, seed)
     parts = np.split(sums, np.cumsum([figure.totals.shape[1] for figure in figures])[:-1], axis=1)
-    intervals: list[Interval | None] = []
+    found: list[Interval | None] = []
     for figure, part in zip(figures, parts, strict=True):
         drawn = figure.statistic(part.astype(np.float64))
         drawn = drawn[~np.isnan(drawn)]  # resamples without a scene that has the class
         enough = len(drawn) and np.any(figure.totals, axis=1).sum() > 1
         low, high = np.percentile(drawn, [2.5, 97.5]) if enough else (0.0, 0.0)
-        intervals.append((float(low), float(high)) if enough else None)
-    return intervals
+        found.append((float(low), float(high)) if enough else None)
+    return found
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """above / below; NaN where below is 0."""
     return np.divide(above, below, out=np.full(np.shape(below), np.nan), where=below > 0)
+
+
+def _precision(sums: np.ndarray) -> np.ndarray:
+    """(..., [tp, fp, ...]) -> (...); NaN where nothing was said."""
+    return _ratio(sums[..., 0], sums[..., 0] + sums[..., 1])
+
+
+def _recall(sums: np.ndarray) -> np.ndarray:
+    """(..., [tp, fp, fn, ...]) -> (...); NaN where nothing was there."""
+    return _ratio(sums[..., 0], sums[..., 0] + sums[..., 2])
 
 
 def _f_measure(sums: np.ndarray) -> np.ndarray:
@@ -133,7 +144,19 @@ def _chance(sums: np.ndarray) -> np.ndarray:
     return np.where(tp + fn > 0, _ratio(2 * (tp + fn), 2 * (tp + fn) + fp + tn), np.nan)
 
 
-def _mean_figure(values: np.ndarray, weights: np.ndarray, scene: np.ndarray, n_scenes: int) -> Figure:
+# metric -> what is counted, and the statistic of the pooled counts (..., outcome) -> (...)
+POOLED: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
+    "f_measure_frame": ("frame", _f_measure),
+    "f_measure_frame_chance": ("frame", _chance),
+    "f_measure_clip": ("clip", _f_measure),
+    "f_measure_clip_chance": ("clip", _chance),
+    "source_precision": ("source", _precision),
+    "source_recall": ("source", _recall),
+    "source_f_measure": ("source", _f_measure),
+}
+
+
+def mean_figure(values: np.ndarray, weights: np.ndarray, scene: np.ndarray, n_scenes: int) -> Figure:
     """The weighted mean as a ratio of sums, taken about the mean itself so that float32 is plenty."""
     centre = np.average(values, weights=weights)
     totals = np.stack([np.bincount(scene, weights * (values - centre), n_scenes),
@@ -152,23 +175,28 @@ def _summarise_split(columns: Columns, n_resamples: int, seed: int) -> dict[str,
     rows = {str(name): np.flatnonzero(code == i) for i, name in enumerate(present)}
     data = _Rows(label, value, weight, scene, len(names), rows)
     counts = {f"{level}_{outcome}" for level in LEVELS for outcome in OUTCOMES}
-    averaged = {name.removesuffix("_undefined") for name in rows if name not in counts and name not in EVENTS}
+    averaged = {name.removesuffix("_undefined") for name in rows if name not in counts | EVENTS.keys() | FACTS.keys()}
 
     result: dict[str, Any] = {}
     pending: list[tuple[dict[str, Any], Figure]] = []
     for name in [*(n for n in METRICS if n in averaged), *sorted(averaged - METRICS.keys())]:
-        unit = METRICS[name].unit if name in METRICS else ""
-        result[name] = {"unit": unit, **_averages(data, name, pending)}
+        result[name] = {**_head(name), **_averages(data, name, pending)}
     for level in LEVELS:
         if f"{level}_tp" in rows:
             result |= _detection(data, level, pending)
     for name in EVENTS:
         if name in rows:
             result[name] = {"unit": "count", **_groups(data, name, lambda which: _entry(data.scene[which]))}
-    intervals = _intervals([figure for _, figure in pending], n_resamples, seed)
-    for (entry, _), interval in zip(pending, intervals, strict=True):
+    found = intervals([figure for _, figure in pending], n_resamples, seed)
+    for (entry, _), interval in zip(pending, found, strict=True):
         entry["ci95"] = None if interval is None else list(interval)
     return result
+
+
+def _head(name: str) -> dict[str, Any]:
+    """What says how to read a figure. A chance level is as its metric is."""
+    metric = METRICS.get(name.removesuffix("_chance"))
+    return {"unit": metric.unit, "signature": metric.signature} if metric else {"unit": ""}
 
 
 @dataclass(frozen=True)
@@ -204,7 +232,7 @@ def _averages(data: _Rows, name: str, pending: list[tuple[dict[str, Any], Figure
         mean = float(np.average(value, weights=weight))
         std = float(np.sqrt(np.average((value - mean) ** 2, weights=weight)))
         entry = _entry(scene, mean=mean, std=std, median=weighted_median(value, weight))
-        pending.append((entry, _mean_figure(value, weight, scene, data.n_scenes)))
+        pending.append((entry, mean_figure(value, weight, scene, data.n_scenes)))
         return entry
 
     groups = _groups(data, name, entry_of)
@@ -216,7 +244,7 @@ def _averages(data: _Rows, name: str, pending: list[tuple[dict[str, Any], Figure
 
 
 def _detection(data: _Rows, level: str, pending: list[tuple[dict[str, Any], Figure]]) -> dict[str, Any]:
-    """F-measure and chance level of one level, from (scene, class, outcome) counts."""
+    """The pooled figures of one level, from (scene, class, outcome) counts."""
     labels = np.unique(data.label[data.of[f"{level}_tp"]])
     counts = np.zeros((data.n_scenes, len(labels), len(OUTCOMES)))
     for i, outcome in enumerate(OUTCOMES):
@@ -231,9 +259,9 @@ def _detection(data: _Rows, level: str, pending: list[tuple[dict[str, Any], Figu
         return entry
 
     result = {}
-    for name, statistic in ((f"f_measure_{level}", _f_measure), (f"f_measure_{level}_chance", _chance)):
+    for name, statistic in ((name, statistic) for name, (counted, statistic) in POOLED.items() if counted == level):
         result[name] = {
-            "unit": "ratio",
+            **_head(name),
             "all": entry_of(counts.sum(1), statistic, int(counts.sum())),
             "class_mean": entry_of(counts.reshape(data.n_scenes, -1), _class_mean(statistic), int(counts.sum())),
             "class": {str(label): entry_of(counts[:, i], statistic, int(counts[:, i].sum()))

@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from sepbench.results import RunRecord, read_runs
+from sepbench.results import RunRecord, read_rows, read_runs
 from sepbench.tables_facts import (
     SYNTHETIC_NOTE,
     corpus_words,
@@ -17,19 +17,29 @@ from sepbench.tables_facts import (
     is_synthetic,
     newest,
     scene_settings,
+    scenes_hash,
+    short_si,
 )
 from sepbench.tables_format import Cell, Line, Table, render, text
 from sepbench.tables_paper import paper_tables, read_published
+from sepbench.ties import tie_groups
 
 __all__ = ["Cell", "Line", "Table", "find_published", "list_runs", "make_tables", "render"]
 
-MAIN = "si_sdri"
+MAIN, BY_LABEL = "si_sdri", "si_sdri_by_label"
 ELSEWHERE = {"snri": ("SNRi, dB", 1), "ca_sdri": ("CA-SDRi, dB", 1), "capi_sdri": ("CAPI-SDRi, dB", 1)}
-ELSEWHERE |= {"label_set_accuracy": ("Label sets right", 2)}  # columns that are there only where a run has the figure
+ELSEWHERE |= {"label_set_accuracy": ("Label sets right", 2), "source_f_measure": ("F sources", 2)}
+ELSEWHERE |= {"class_accuracy": ("Classes right", 2), "class_accuracy_both": ("All classes right", 2)}
+ELSEWHERE |= {"bss_sdr": ("BSS SDR, dB", 1), "bss_isr": ("ISR, dB", 1)}
+ELSEWHERE |= {"bss_sir": ("SIR, dB", 1), "bss_sar": ("SAR, dB", 1)}
+ELSEWHERE |= {"under_separation": ("Under-separated", 2), "equal_separation": ("Equally separated", 2)}
+ELSEWHERE |= {"over_separation": ("Over-separated", 2)}  # columns that are there only where a run has the figure
 SPLITS = {"test": "unheard recordings", "seen": "new scenes of the training recordings"}
 LEGEND = (
-    "[ ]: 95 % interval. Chance: the F of always saying yes. Undefined: silent references. "
-    "Missed: sources without an answer, which no mean counts. –: not measured."
+    "[ ]: 95 % interval. SI-SDRi: each source with the estimate that separates it best, or with that of its label. Tie "
+    "group: methods that share a letter cannot be told apart (paired, 95 %). Chance: the F of always saying yes. Undefined: "
+    "silent references. Missed: sources without an answer, which no mean counts. MACs/s: multiply-accumulates per second "
+    "of audio. Real-time factor: seconds of computing per second of audio, on the run's own machine. –: not measured."
 )
 # Never corpus and profile: a row that is copied out of its table has to go on saying what it was measured on.
 FOLDABLE = ("Split", "Sources / scenes", "Supervision", "Undefined", "Missed")
@@ -73,7 +83,7 @@ def list_runs(root: Path) -> Table:
 def _listed(run: RunRecord) -> Line:
     corpus, profile = run.config["task"]["corpus"], run.config["profile"]
     when = (run.finished or run.started or "")[:16].replace("T", " ")
-    figures = (_wall(run), _cell(run, "test", MAIN, ci=False))
+    figures = (_wall(run), _cell(run, "test", _main(run, "test"), ci=False))
     words = (run.config["recipe"], corpus_words(corpus), profile, run.id)  # the long one last: there it breaks nothing
     facts = {"corpus": corpus, "profile": profile, "split": "test"}
     return Line((text(run.state), text(when), *figures, *map(text, words)), facts)
@@ -84,7 +94,7 @@ def _comparisons(runs: Iterable[RunRecord]) -> list[Table]:
     groups: dict[tuple[str, str], list[list[RunRecord]]] = {}
     for run in runs:
         for split in run.metrics:
-            if any(figures_of(run, split, metric) for metric in (MAIN, *ELSEWHERE)):
+            if any(figures_of(run, split, metric) for metric in (MAIN, BY_LABEL, *ELSEWHERE)):
                 same_settings = groups.setdefault((split, json.dumps(scene_settings(run, split), sort_keys=True)), [])
                 home = next((group for group in same_settings if _same_input(run, group[0], split)), None)
                 same_settings.append([run]) if home is None else home.append(run)
@@ -93,31 +103,39 @@ def _comparisons(runs: Iterable[RunRecord]) -> list[Table]:
 
 
 def _same_input(one: RunRecord, other: RunRecord, split: str) -> bool:
-    """Whether two runs saw the same mixtures, as far as the figure that does not depend on the method can tell.
-
-    It cannot where a method left sources unanswered, for those have no rows.
-    """
+    """Whether two runs saw the same scenes: by their hash, and where one has none, as far as the mixtures can tell."""
+    hashes = [scenes_hash(run, split) for run in (one, other)]
+    if None not in hashes:
+        return hashes[0] == hashes[1]
     a, b = (figures_of(run, split, "si_sdr_mixture") for run in (one, other))
-    if a is None or b is None or _missed(one, split) or _missed(other, split):
+    if a is None or b is None:
         return True
     return a.get("n") == b.get("n") and abs(a["mean"] - b["mean"]) < SAME_INPUT_DB
 
 
 def _missed(run: RunRecord, split: str) -> int | None:
     """How many sources the method did not answer; None where separation was not scored."""
-    if figures_of(run, split, MAIN) is None:
+    main = _main(run, split)
+    if figures_of(run, split, main) is None:
         return None
-    return int(((run.metrics[split].get("missed") or {}).get("all") or {}).get("n") or 0)
+    name = "missed" if main == MAIN else "missed_by_label"
+    return int(((run.metrics[split].get(name) or {}).get("all") or {}).get("n") or 0)
+
+
+def _main(run: RunRecord, split: str) -> str:
+    """The metric that a run is placed by: by separation, which all methods have; older runs have it by label alone."""
+    return MAIN if figures_of(run, split, MAIN) else BY_LABEL
 
 
 def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     extra = {name: facts for name, facts in ELSEWHERE.items() if any(figures_of(run, split, name) for run in runs)}
     headings = ["Method", "Supervision", "Corpus", "Profile", "Split", "Sources / scenes", "SI-SDRi, dB"]
-    headings += ["Median", "Input SI-SDR", *(heading for heading, _ in extra.values()), "F frame (chance)"]
-    headings += ["F clip (chance)", "Undefined", "Missed", "Params", "Wall time"]
+    headings += ["Tie group", "Median", "SI-SDRi by label, dB", "Input SI-SDR"]
+    headings += [*(heading for heading, _ in extra.values()), "F frame (chance)", "F clip (chance)"]
+    headings += ["Undefined", "Missed", "Params", "MACs/s", "Real-time factor", "Memory, MB", "Wall time"]
     best_first = sorted(runs, key=lambda run: (-_mean(run, split), run.id))
-    labels = _method_names(runs)
-    rows = tuple(_compared(run, labels[run.id], split, extra) for run in best_first)
+    labels, ties = _method_names(runs), _ties(runs, split)
+    rows = tuple(_compared(run, labels[run.id], split, extra, ties.get(run.id)) for run in best_first)
     first = runs[0]
     task, settings = first.config["task"], scene_settings(first, split)
     sounds = f" (content {str(settings['sounds'])[:8]})" if settings["sounds"] else ""
@@ -125,10 +143,21 @@ def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     return Table(title, tuple(headings), rows, _notes(runs, settings), FOLDABLE)
 
 
-def _compared(run: RunRecord, name: str, split: str, extra: Mapping[str, tuple[str, int]]) -> Line:
+def _ties(runs: Sequence[RunRecord], split: str) -> dict[str, str]:
+    """Letters by run: two runs share one where their paired difference in SI-SDRi cannot be told from 0."""
+    scored = [run for run in runs if figures_of(run, split, MAIN) and (run.path / "rows.parquet").is_file()]
+    if len(scored) < 2:
+        return {}
+    return tie_groups({run.id: read_rows(run.path) for run in scored}, MAIN, split)
+
+
+def _compared(
+    run: RunRecord, name: str, split: str, extra: Mapping[str, tuple[str, int]], tie: str | None
+) -> Line:
     config, task = run.config, run.config["task"]
     parted = (task.get("splits") or {}).get("by")
-    main = figures_of(run, split, MAIN) or {}
+    main = figures_of(run, split, _main(run, split)) or {}
+    median = (figures_of(run, split, MAIN) or {}).get("median")
     counts = [str(main[key]) for key in ("n", "scenes") if main.get(key) is not None]
     words = [
         name,
@@ -138,18 +167,22 @@ def _compared(run: RunRecord, name: str, split: str, extra: Mapping[str, tuple[s
         f"{split}, by {parted}" if parted else split,
         " / ".join(counts),
     ]
-    parameters = run.cost.get("parameters")
     cells = [
         *map(text, words),
         _cell(run, split, MAIN),
-        Cell(main.get("median"), n=main.get("n"), unit="dB", runs=(run.id,)),
+        text(tie),
+        Cell(median, n=main.get("n"), unit="dB", runs=(run.id,)),
+        _cell(run, split, BY_LABEL),
         _cell(run, split, "si_sdr_mixture", ci=False),
         *(_cell(run, split, metric, digits) for metric, (_, digits) in extra.items()),
         _cell(run, split, "f_measure_frame", 2, ci=False),
         _cell(run, split, "f_measure_clip", 2, ci=False),
         Cell(main.get("undefined"), digits=0, runs=(run.id,)),
         Cell(_missed(run, split), digits=0, runs=(run.id,)),
-        Cell(parameters, text=_short(parameters), digits=0, runs=(run.id,)),
+        _cost(run, "parameters"),
+        _cost(run, "macs_per_s"),
+        _real_time_factor(run),
+        Cell(run.cost.get("peak_memory_mb"), digits=0, unit="MB", runs=(run.id,)),
         _wall(run),
     ]
     return Line(tuple(cells), {"corpus": task["corpus"], "profile": config["profile"], "split": split})
@@ -175,7 +208,7 @@ def _cell(run: RunRecord, split: str, metric: str, digits: int = 1, ci: bool = T
 
 
 def _mean(run: RunRecord, split: str) -> float:
-    figures = figures_of(run, split, MAIN)
+    figures = figures_of(run, split, _main(run, split))
     return float("-inf") if figures is None else float(figures["mean"])
 
 
@@ -218,14 +251,15 @@ def _plain(value: object) -> str:
     return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
-def _short(count: float | None) -> str | None:
-    """1234567 -> 1.23 M."""
-    if count is None:
-        return None
-    for size, letter in ((1e6, "M"), (1e3, "k")):
-        if count >= size:
-            return f"{count / size:.3g} {letter}" if count < 1000 * size else f"{count / size:.0f} {letter}"
-    return str(count)
+def _cost(run: RunRecord, name: str) -> Cell:
+    value = run.cost.get(name)
+    return Cell(value, text=None if value is None else short_si(value), digits=0, runs=(run.id,))
+
+
+def _real_time_factor(run: RunRecord) -> Cell:
+    value = run.cost.get("real_time_factor")
+    words = None if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
+    return Cell(value, text=words, digits=3, runs=(run.id,))
 
 
 def _wall(run: RunRecord) -> Cell:

@@ -51,5 +51,17 @@ def scene_settings(run: RunRecord, split: str) -> dict[str, Any]:
         value = mixing.pop(name)
         mixing[name[5:]] = mixing.get(name[5:]) if value is None else value  # null: as in training
     settings |= {"mixing": mixing, "scenes": (task.get("scenes") or {}).get(split)}
-    facts = run.provenance
-    return settings | {"sounds": facts.get("corpus_hash"), "drawn": (facts.get("scenes_hash") or {}).get(split)}
+    return settings | {"sounds": run.provenance.get("corpus_hash")}
+
+
+def scenes_hash(run: RunRecord, split: str) -> str | None:
+    """The same for the same scenes; None for runs from before it was kept."""
+    return (run.provenance.get("scenes_hash") or {}).get(split)
+
+
+def short_si(value: float) -> str:
+    """1234567 -> 1.23 M; 12 -> 12."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g} {letter}" if value < 1000 * size else f"{value / size:.0f} {letter}"
+    return f"{value:.3g}"

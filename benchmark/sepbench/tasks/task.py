@@ -64,6 +64,10 @@ class Task:
             self.cache.clips, members, self.info.classes, settings, self.cache.content_hash, split, seed, self.cache
         )
 
+    def scenes_hash(self, split: str) -> str:
+        """The same for the same scenes of a split that is scored: the same sounds, drawn and mixed alike, as many."""
+        return f"{self.planner(split, int(self.config['scenes']['seed'])).id}-{self.n_scenes(split)}"
+
     def weak(self, split: str, seed: int, labels_seen: str) -> WeakPoissonScenes:
         """Batches without sources; with `labels_seen` clip, without times too."""
         return WeakPoissonScenes(self.planner(split, seed), labels_seen)

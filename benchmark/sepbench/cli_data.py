@@ -1,0 +1,99 @@
+"""`sepbench data`: what corpora there are, what was found, what is broken."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from sepbench.errors import UserError, nearest
+from sepbench.options import FILE, FOLDS, NUMBERS, data_option, known_corpus, places, results_option
+
+
+class _Data(click.Group):
+    """`sepbench data NAMES` is `sepbench data show NAMES`: whatever is no command of the group is a corpus."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        known = {*self.commands, "-h", "--help"}
+        return super().parse_args(ctx, args if args and args[0] in known else ["show", *args])
+
+
+@click.group(cls=_Data, name="data", no_args_is_help=False)
+def data_group() -> None:
+    """Corpora: what they are, what was found, what is broken.
+
+    `sepbench data [NAMES] [--data NAME=DIR]` lists them.
+    """
+
+
+@data_group.command(hidden=True)
+@click.argument("names", nargs=-1)
+@data_option
+def show(names: tuple[str, ...], data: list[tuple[str, str]]) -> None:
+    """List corpora: what was found, counts per class and fold, licence and where to get them."""
+    from sepbench.corpora import CORPORA, describe, open_corpus
+    from sepbench.printing import described
+
+    for name in names:
+        if name not in CORPORA:
+            known = [*CORPORA, *data_group.commands]
+            raise UserError(
+                f"data: there is no corpus '{name}'.{nearest(name, known) or ''} Known: {', '.join(CORPORA)}."
+            )
+    for name in names or CORPORA:
+        given = name in places(data) or f"SEPBENCH_DATA_{name.upper()}" in os.environ
+        try:
+            click.echo(described(describe(open_corpus(name, places(data), None))))
+        except UserError as error:
+            if given:
+                raise
+            facts = [getattr(CORPORA[name], fact, None) for fact in ("licence", "home")]
+            click.echo("\n  ".join([f"{name}: not found", str(error), *(fact for fact in facts if fact), ""]))
+
+
+@data_group.command()
+@click.argument("name")
+@data_option
+def verify(name: str, data: list[tuple[str, str]]) -> None:
+    """Read every file of the corpus NAME and name what is broken."""
+    known_corpus(name, "data verify")
+    from sepbench.corpora import open_corpus
+    from sepbench.corpora.files import MissingFiles
+    from sepbench.corpora.verify import verify as verified
+    from sepbench.progress import make_progress
+
+    missing: list[str] = []
+    try:
+        corpus = open_corpus(name, places(data), None)
+    except MissingFiles as error:
+        corpus, missing = error.there, error.lines
+    broken = [*missing, *verified(corpus, make_progress())]
+    for line in broken:
+        click.echo(line)
+    if broken:
+        raise UserError(
+            f"{name}: {len(broken)} of {len(corpus.clips) + len(missing)} clips are broken, listed above. "
+            "Replace or remove them."
+        )
+    click.echo(f"{name}: all {len(corpus.clips)} clips can be used.")
+
+
+@data_group.command()
+@click.argument("name", type=click.Choice(["urbansound8k"]))
+@click.option("--metadata", type=FILE, required=True, metavar="CSV", help="UrbanSound8K.csv; no audio is needed.")
+@click.option(
+    "--lambda", "rates", type=NUMBERS, default="5,10", show_default=True, help="Mean number of events per scene."
+)
+@click.option("--scenes", type=click.IntRange(min=1), default=20000, show_default=True, help="Scenes to draw.")
+@click.option("--folds", type=FOLDS, default="1-6", show_default=True, help="Folds whose clips are used.")
+@results_option
+def priors(name: str, metadata: Path, rates: list[float], scenes: int, folds: list[int], results: Path) -> None:
+    """How often each class sounds in the mixer's scenes: the weak-label paper's Tables I and II."""
+    if not metadata.is_file():
+        raise UserError(f"--metadata {metadata}: no such file. It is metadata/UrbanSound8K.csv in the corpus.")
+    from sepbench.printing import report
+    from sepbench.priors import write_priors
+    from sepbench.progress import make_progress
+
+    click.echo(report(write_priors(metadata, rates, scenes, folds, results, make_progress()), results))

@@ -1,0 +1,231 @@
+"""Scene + Estimate -> rows. The only judge: floor, contestants, oracles and strangers all come through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from sepbench.errors import UserError
+from sepbench.judge_case import Case, checked
+from sepbench.labels import Events
+from sepbench.metrics import GROUPS, LEVELS, OUTCOMES, expand
+from sepbench.metrics.arrays import shape_text
+from sepbench.metrics.bss_eval import bss_eval_of_scene
+from sepbench.metrics.ca_sdri import ca_sdri
+from sepbench.metrics.capi_sdri import capi_sdri
+from sepbench.metrics.class_accuracy import all_right, class_hits
+from sepbench.metrics.f_measure import Counts, clip_counts, frame_counts
+from sepbench.metrics.label_set import label_set_accuracy
+from sepbench.metrics.pairing import Pairs
+from sepbench.metrics.separation_rate import active_estimates, separation_outcome
+from sepbench.metrics.si_sdr import is_sign_flipped
+from sepbench.metrics.snr import snr
+from sepbench.metrics.source_f import source_counts
+from sepbench.scene import Activity, Estimate, Row, Scene
+
+RowOf = Callable[[int, str, str, float], Row]  # (source, label, metric, value) -> Row
+
+BY_SEPARATION = ("si_sdr", "si_sdri", "snr", "snri", *GROUPS["bss_eval"])
+BY_LABEL = ("si_sdr_by_label", "si_sdri_by_label")
+ACCURACY = ("class_accuracy", "class_accuracy_both")
+PER_SOURCE = ("si_sdr_mixture", *BY_SEPARATION, *BY_LABEL)
+
+
+def judge(
+    scene: Scene,
+    estimate: Estimate,
+    classes: Sequence[str],
+    metrics: Sequence[str],
+    run: str,
+    split: str,
+    minimum_active: int = 2,
+) -> list[Row]:
+    """All figures of one scene, for those of `metrics` that the estimate can answer; what is not measured has no row.
+
+    Which estimate answers which reference is chosen once, by the highest mean SI-SDR, whatever the labels; every
+    figure per source uses it, and a `paired_with` row keeps it. An estimate with labels is also paired by those
+    (`..._by_label`, `paired_by_label`). These figures are there for scenes with at least `minimum_active` distinct
+    active classes: one row per active reference that an estimate answers, `si_sdr_mixture` for every active reference.
+    Also 1.0 each: `missed` and `missed_by_label` per active reference without an estimate, `extra` per active estimate
+    without a reference, `sign_flipped` per estimate upside down, `<metric>_undefined` per reference that should
+    sound and is silent.
+    Label sets (ca_sdri, capi_sdri, label_set_accuracy), separation rates: one row per scene. Sources and detection
+    (source_..., f_measure_...): counts per class (source_tp, frame_tp and so on).
+
+    A scene whose sources have empty labels is judged by separation alone. Improvement is over the first channel of the
+    mixture. UserError, naming run and scene, where an estimate has the wrong shape, a label that is no class, or a
+    sample that is not finite, and where a metric is unknown.
+    """
+    wanted = expand(metrics, "task.metrics")
+    row: RowOf = partial(Row, run, split, scene.mixture.id)
+    try:
+        case = checked(scene, estimate, classes)
+        rows = _rates(case, wanted, row)
+        if case.n_kinds >= minimum_active:
+            rows += _source_rows(case, wanted, row)
+        if case.labels is not None:
+            rows += _label_set_rows(case, wanted, row)
+        if estimate.activity is not None:
+            rows += _detection_rows(scene, estimate.activity, classes, wanted, row)
+    except ValueError as error:
+        raise UserError(f"run {run}, scene {scene.mixture.id}: {error}") from error
+    return rows
+
+
+def _rates(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
+    """Whether the scene has fewer, as many or more active estimates than references."""
+    rates = [name for name in GROUPS["separation_rate"] if name in wanted]
+    if not rates:
+        return []
+    n_estimates = int(active_estimates(estimate=case.found, reference=case.references[case.active]).sum())
+    outcome = separation_outcome(n_estimates=n_estimates, n_references=len(case.active))
+    return [row(-1, "", name, float(name == outcome)) for name in rates]
+
+
+def _source_rows(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
+    """The figures per source, by separation and by label, and what stands beside them."""
+    labelled = case.labels is not None
+    names = [name for name in PER_SOURCE if name in wanted and (labelled or name not in BY_LABEL)]
+    accuracy = [name for name in ACCURACY if name in wanted and labelled]
+    rows = [row(i, case.names[i], f"{name}_undefined", 1.0) for name in names for i in case.silent]
+    if "si_sdr_mixture" in names:
+        rows += [row(i, case.names[i], "si_sdr_mixture", value)
+                 for i, value in zip(case.active, case.mixture_scores.tolist(), strict=True)]
+    if any(name in BY_SEPARATION for name in names) or accuracy:
+        rows += _paired_rows(case, case.pairs, "paired_with", "missed", row)
+        rows += _extra_and_flipped(case, row)
+        rows += _figures(case, case.pairs, _by_separation(case, names), row)
+        rows += _accuracy_rows(case, accuracy, row)
+    if any(name in BY_LABEL for name in names):
+        rows += _paired_rows(case, case.pairs_by_label, "paired_by_label", "missed_by_label", row)
+        rows += _figures(case, case.pairs_by_label, _by_label(case, names), row)
+    return rows
+
+
+def _paired_rows(case: Case, pairs: Pairs, fact: str, missed: str, row: RowOf) -> list[Row]:
+    answered = dict(pairs)
+    return [row(i, case.names[i], fact, float(answered[place])) if place in answered
+            else row(i, case.names[i], missed, 1.0) for place, i in enumerate(case.active)]
+
+
+def _extra_and_flipped(case: Case, row: RowOf) -> list[Row]:
+    """Active estimates that answer nothing, and those that answer upside down."""
+    loud = active_estimates(estimate=case.found, reference=case.references[case.active]).tolist()
+    paired = {j for _, j in case.pairs}
+    rows = [row(-1, case.labels[j] if case.labels else "", "extra", 1.0)
+            for j in range(len(loud)) if loud[j] and j not in paired]
+    e, s = case.sounds(case.pairs)
+    flipped = is_sign_flipped(estimate=e, reference=s).tolist() if case.pairs else []
+    return rows + [row(case.active[place], case.names[case.active[place]], "sign_flipped", 1.0)
+                   for (place, _), upside_down in zip(case.pairs, flipped, strict=True) if upside_down]
+
+
+def _figures(case: Case, pairs: Pairs, figures: dict[str, np.ndarray], row: RowOf) -> list[Row]:
+    """A row for each pair and figure, (pair,) each; where a figure is not defined it says so instead."""
+    rows = []
+    for name, values in figures.items():
+        for (place, _), value in zip(pairs, values.tolist(), strict=True):
+            i = case.active[place]
+            undefined = bool(np.isnan(value))
+            rows.append(row(i, case.names[i], f"{name}_undefined" if undefined else name, 1.0 if undefined else value))
+    return rows
+
+
+def _by_separation(case: Case, names: Sequence[str]) -> dict[str, np.ndarray]:
+    places, answers = [place for place, _ in case.pairs], [j for _, j in case.pairs]
+    after = case.scores[places, answers].numpy()
+    figures = {"si_sdr": after, "si_sdri": _gain(after, case.mixture_scores[places].numpy())}
+    if not case.pairs:
+        return {}
+    if "snr" in names or "snri" in names:
+        e, s = case.sounds(case.pairs)
+        figures["snr"] = snr(estimate=e, reference=s).cpu().numpy()
+        before = snr(estimate=case.mixture.expand_as(s), reference=s).cpu().numpy()
+        figures["snri"] = _gain(figures["snr"], before)
+    if any(name in GROUPS["bss_eval"] for name in names):
+        found = bss_eval_of_scene(estimate=case.found, reference=case.references[case.active], pairs=case.pairs,
+                                  sample_rate_hz=case.scene.mixture.sample_rate_hz)
+        figures |= found.figures()
+    return {name: figures[name] for name in names if name in figures}
+
+
+def _gain(after_db: np.ndarray, before_db: np.ndarray) -> np.ndarray:
+    """The improvement; 0 for the mixture itself. Past 1e-9 dB there is only the order in which samples were summed."""
+    return np.round(after_db - before_db, 9) + 0.0  # and no negative zero
+
+
+def _by_label(case: Case, names: Sequence[str]) -> dict[str, np.ndarray]:
+    places, answers = [place for place, _ in case.pairs_by_label], [j for _, j in case.pairs_by_label]
+    after = case.scores[places, answers].numpy()
+    figures = {"si_sdr_by_label": after, "si_sdri_by_label": _gain(after, case.mixture_scores[places].numpy())}
+    return {name: figures[name] for name in names if name in figures}
+
+
+def _accuracy_rows(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
+    if not wanted or case.labels is None or not case.active:
+        return []
+    names = [case.names[i] for i in case.active]
+    hits = class_hits(pairs=case.pairs, estimate_labels=case.labels, reference_labels=names)
+    rows = []
+    if "class_accuracy" in wanted:
+        rows += [row(i, name, "class_accuracy", hit) for i, name, hit in zip(case.active, names, hits, strict=True)]
+    if "class_accuracy_both" in wanted:
+        rows.append(row(-1, "", "class_accuracy_both", all_right(hits)))
+    return rows
+
+
+def _label_set_rows(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
+    names, labels = [case.names[i] for i in case.active], case.labels or ()
+    rows = []
+    for name, measure in (("ca_sdri", ca_sdri), ("capi_sdri", capi_sdri)):
+        if name in wanted:
+            repeated = name == "ca_sdri" and (len(set(names)) < len(names) or len(set(labels)) < len(labels))
+            value = float("nan") if repeated else measure(
+                estimate=case.found, reference=case.references[case.active], mixture=case.mixture,
+                estimate_labels=labels, reference_labels=names)
+            rows.append(row(-1, "", f"{name}_undefined", 1.0) if np.isnan(value) else row(-1, "", name, value))
+    if "label_set_accuracy" in wanted:
+        value = label_set_accuracy(estimate_labels=labels, reference_labels=names)
+        rows.append(row(-1, "", "label_set_accuracy", value))
+    if any(name in wanted for name in GROUPS["source_detection"]):
+        for label, counts in source_counts(estimate_labels=labels, reference_labels=names).items():
+            rows += [row(-1, label, f"source_{outcome}", float(getattr(counts, outcome)))
+                     for outcome in ("tp", "fp", "fn")]
+    return rows
+
+
+def _detection_rows(
+    scene: Scene, activity: Activity, classes: Sequence[str], wanted: Sequence[str], row: RowOf
+) -> list[Row]:
+    """Counts per class on the estimate's own grid. A clip sounds as likely as its likeliest frame."""
+    probability = activity.probability.detach().cpu()
+    if probability.ndim != 2 or len(probability) != len(classes) or not probability.shape[1]:
+        raise ValueError(f"activity (class, frame) is {shape_text(probability)}: the task has {len(classes)} classes, "
+                         "and there must be at least one frame")
+    events = _events(scene, classes)
+    counts: dict[str, list[Counts]] = {}
+    if "f_measure_frame" in wanted:
+        truth = events.activity(probability.shape[1], activity.hop_s, activity.start_s)[0]
+        counts["frame"] = frame_counts(estimate=probability, reference=truth)
+    if "f_measure_clip" in wanted:
+        counts["clip"] = clip_counts(estimate=probability.amax(-1), reference=events.presence()[0])
+    return [
+        row(-1, label, f"{level}_{outcome}", float(getattr(each, outcome)))
+        for level in LEVELS if level in counts
+        for label, each in zip(classes, counts[level], strict=True)
+        for outcome in OUTCOMES
+    ]
+
+
+def _events(scene: Scene, classes: Sequence[str]) -> Events:
+    """The events of the scene's sources. ValueError where a source sounds at no known time."""
+    untimed = [each.label for each in scene.sources if not each.intervals_s and bool((each.audio != 0).any())]
+    if untimed:
+        raise ValueError(f"source '{untimed[0]}' sounds but has no intervals_s, so detection has no truth: "
+                         "give its times, or leave f_measure_frame and f_measure_clip out of the task's metrics")
+    events = [(classes.index(each.label), on, off) for each in scene.sources for on, off in each.intervals_s]
+    label, on_s, off_s = zip(*events, strict=True) if events else ((), (), ())
+    return Events(np.zeros(len(events), np.int64), np.array(label, np.int64), np.array(on_s, np.float64),
+                  np.array(off_s, np.float64), n_scenes=1, n_classes=len(classes))
