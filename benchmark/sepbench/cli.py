@@ -9,7 +9,11 @@ from typing import Any
 import click
 
 from sepbench import __version__
+from sepbench.cli_check import check, freeze
+from sepbench.cli_compare import compare
 from sepbench.cli_data import data_group
+from sepbench.cli_scenes import scenes, worst
+from sepbench.cli_score import score
 from sepbench.errors import UserError
 from sepbench.options import (
     FILE,
@@ -191,5 +195,5 @@ def ls(results: Path) -> None:
     click.echo(render([list_runs(results)]))
 
 
-for command in (data_group,):
+for command in (score, compare, worst, scenes, check, freeze, data_group):
     main.add_command(command)

@@ -19,7 +19,7 @@ from sepbench.metrics.class_accuracy import all_right, class_hits
 from sepbench.metrics.f_measure import Counts, clip_counts, frame_counts
 from sepbench.metrics.label_set import label_set_accuracy
 from sepbench.metrics.pairing import Pairs
-from sepbench.metrics.separation_rate import active_estimates, separation_outcome
+from sepbench.metrics.separation_rate import separation_outcome
 from sepbench.metrics.si_sdr import is_sign_flipped
 from sepbench.metrics.snr import snr
 from sepbench.metrics.source_f import source_counts
@@ -79,8 +79,7 @@ def _rates(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
     rates = [name for name in GROUPS["separation_rate"] if name in wanted]
     if not rates:
         return []
-    n_estimates = int(active_estimates(estimate=case.found, reference=case.references[case.active]).sum())
-    outcome = separation_outcome(n_estimates=n_estimates, n_references=len(case.active))
+    outcome = separation_outcome(n_estimates=sum(case.loud), n_references=len(case.active))
     return [row(-1, "", name, float(name == outcome)) for name in rates]
 
 
@@ -112,10 +111,9 @@ def _paired_rows(case: Case, pairs: Pairs, fact: str, missed: str, row: RowOf) -
 
 def _extra_and_flipped(case: Case, row: RowOf) -> list[Row]:
     """Active estimates that answer nothing, and those that answer upside down."""
-    loud = active_estimates(estimate=case.found, reference=case.references[case.active]).tolist()
     paired = {j for _, j in case.pairs}
     rows = [row(-1, case.labels[j] if case.labels else "", "extra", 1.0)
-            for j in range(len(loud)) if loud[j] and j not in paired]
+            for j, loud in enumerate(case.loud) if loud and j not in paired]
     e, s = case.sounds(case.pairs)
     flipped = is_sign_flipped(estimate=e, reference=s).tolist() if case.pairs else []
     return rows + [row(case.active[place], case.names[case.active[place]], "sign_flipped", 1.0)

@@ -12,6 +12,7 @@ from torch import Tensor
 from sepbench.errors import nearest
 from sepbench.metrics.arrays import check_finite, shape_text
 from sepbench.metrics.pairing import Pairs, best_pairs
+from sepbench.metrics.separation_rate import active_estimates
 from sepbench.metrics.si_sdr import si_sdr_matrix
 from sepbench.scene import Estimate, Scene
 
@@ -58,6 +59,11 @@ class Case:
     def mixture_scores(self) -> Tensor:
         """SI-SDR of the mixture against each active reference: (active,)."""
         return si_sdr_matrix(estimate=self.mixture[None], reference=self.references[self.active])[:, 0].cpu()
+
+    @cached_property
+    def loud(self) -> list[bool]:
+        """Which estimates are active: (estimate,)."""
+        return [bool(each) for each in active_estimates(estimate=self.found, reference=self.references[self.active])]
 
     @cached_property
     def pairs(self) -> Pairs:

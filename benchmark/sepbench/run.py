@@ -35,7 +35,7 @@ def run_one(
     choose_device(device)
     began_s = time.perf_counter()
     task = build_task(config["task"], data, progress)
-    method = build(recipe, config, task.info, _inner(config, task))
+    method = build(recipe, config, task.info, inner_method(config, task))
     with _open(config, options, recipe, task, results, again) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
@@ -61,7 +61,7 @@ def test_run(
     task = build_task(config["task"], data, progress, to_fit=False)
     _check_same_sounds(record, config)
     _check_unheard(record, task)
-    method = build(recipe, config, task.info, _inner(config, task))
+    method = build(recipe, config, task.info, inner_method(config, task))
     with _open(config, options, recipe, task, results, again) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
@@ -152,7 +152,7 @@ def _content(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _inner(config: dict[str, Any], task: Task) -> Method | None:
+def inner_method(config: dict[str, Any], task: Task) -> Method | None:
     """The method that this one wraps, as its own run left it. The configuration is told what that one learnt from."""
     if not config.get("inner"):
         return None
@@ -223,12 +223,12 @@ def answer(method: Method, scenes: Sequence[Scene], config: Mapping[str, Any], r
     """The method's answer to some scenes, as the judge's rows."""
     task = config["task"]
     rows: list[Row] = []
-    for scene, estimate in zip(scenes, method.separate(_shown(scenes, config)), strict=True):
+    for scene, estimate in zip(scenes, method.separate(shown(scenes, config)), strict=True):
         rows += judge(scene, estimate, task["classes"], task["metrics"], run, split, task["minimum_active"])
     return rows
 
 
-def _shown(scenes: Sequence[Scene], config: Mapping[str, Any]) -> Sequence[Any]:
+def shown(scenes: Sequence[Scene], config: Mapping[str, Any]) -> Sequence[Any]:
     """What a method may see: the mixtures. Only one that declares itself an oracle is handed the truth."""
     return scenes if config["supervision"] == "oracle" else [scene.mixture for scene in scenes]
 
@@ -245,9 +245,9 @@ def _keep(
     split = task.scored[0]
     scenes = [task.scene(split, index) for index in range(min(CHUNK, task.n_scenes(split)))]
     scene = _telling(scenes)
-    keep_scene(scene, method.separate(_shown([scene], config))[0], folder.path)
+    keep_scene(scene, method.separate(shown([scene], config))[0], folder.path)
     began_s = time.perf_counter()
-    cost = cost | measure_cost(method, _shown(scenes, config), task.info.sample_rate_hz) | _parameters(config, folder.path)
+    cost = cost | measure_cost(method, shown(scenes, config), task.info.sample_rate_hz) | _parameters(config, folder.path)
     wall_s["cost"] = time.perf_counter() - began_s
     draw_history(folder.path)
     metrics = folder.finish(wall_s, cost)

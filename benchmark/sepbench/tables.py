@@ -32,8 +32,7 @@ ELSEWHERE |= {"label_set_accuracy": ("Label sets right", 2), "source_f_measure":
 ELSEWHERE |= {"class_accuracy": ("Classes right", 2), "class_accuracy_both": ("All classes right", 2)}
 ELSEWHERE |= {"bss_sdr": ("BSS SDR, dB", 1), "bss_isr": ("ISR, dB", 1)}
 ELSEWHERE |= {"bss_sir": ("SIR, dB", 1), "bss_sar": ("SAR, dB", 1)}
-ELSEWHERE |= {"under_separation": ("Under-separated", 2), "equal_separation": ("Equally separated", 2)}
-ELSEWHERE |= {"over_separation": ("Over-separated", 2)}  # columns that are there only where a run has the figure
+ELSEWHERE |= {"equal_separation": ("Equally separated", 2)}  # columns that are there only where a run has the figure
 SPLITS = {"test": "unheard recordings", "seen": "new scenes of the training recordings"}
 LEGEND = (
     "[ ]: 95 % interval. SI-SDRi: each source with the estimate that separates it best, or with that of its label. Tie "
@@ -240,7 +239,9 @@ def _told(run: RunRecord) -> dict[str, Any]:
 def _notes(runs: Sequence[RunRecord], settings: Mapping[str, Any]) -> tuple[str, ...]:
     mixing = ", ".join(f"{key} {_plain(value)}" for key, value in settings["mixing"].items())
     classes = ", ".join(settings["classes"] or [])
-    scenes = f"Scenes: {settings['seconds']} s at {settings['sample_rate_hz']} Hz; {mixing}; classes {classes}."
+    seconds = "various lengths" if settings["seconds"] is None else f"{settings['seconds']:g} s"
+    facts = [f"{seconds} at {settings['sample_rate_hz']} Hz", mixing, f"classes {classes}" if classes else "no labels"]
+    scenes = f"Scenes: {'; '.join(filter(None, facts))}."
     notes = [SYNTHETIC_NOTE] if is_synthetic(str(settings["corpus"])) else []
     if any(run.config.get("supervision") == "oracle" for run in runs):
         notes.append("ORACLE: the method is handed the true sources; a ceiling, not a contestant.")
