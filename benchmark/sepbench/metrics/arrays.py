@@ -89,3 +89,15 @@ def check_finite(array: Tensor, name: str, axes: tuple[str, str] = ("source", "s
             source = f" {axes[0]} {', '.join(map(str, where))}," if where else ""
             sample = f" {axes[1]} {bad[0].item()}" if array.ndim else ""
             raise ValueError(f"{name}:{source}{sample} is {row[tuple(bad[0])].item()}; it must be finite")
+
+
+def log(x: Tensor) -> Tensor:
+    """Natural logarithm, -infinity at 0.
+
+    On the CPU torch leaves it to a library that starts threads even for a handful of numbers, which then wait for each
+    other: milliseconds on a busy machine, more than the pass over the audio takes. So numpy does it there.
+    """
+    if x.device.type != "cpu":
+        return torch.log(x)
+    with np.errstate(divide="ignore"):
+        return torch.as_tensor(np.log(x.numpy()))

@@ -8,13 +8,14 @@ pass over the audio and in bounded memory (see `gram`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from sepbench.metrics.arrays import Array, check_both, check_finite, mixture_like, signal_sets, signals
+from sepbench.metrics.arrays import Array, check_both, check_finite, log, mixture_like, signal_sets, signals
 from sepbench.metrics.gram import Gram, gram, residual_energy
 
 CLIP_DB = 100.0
@@ -93,7 +94,7 @@ def _figures(e: Tensor, s: Tensor, sums: Gram) -> Tensor:
 
 def _decibels(numerator: Tensor, denominator: Tensor) -> Tensor:
     """10 log10 of a ratio of energies; infinite where one of them is zero."""
-    return 10 * (torch.log10(numerator) - torch.log10(denominator))
+    return 10 / math.log(10) * (log(numerator) - log(denominator))
 
 
 def _edges(figures: Tensor, s_energy: Tensor, e_energy: Tensor) -> Tensor:

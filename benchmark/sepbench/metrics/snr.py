@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sepbench.metrics.arrays import Array, check_both, check_finite, mixture_like, signal_sets, signals
+from sepbench.metrics.arrays import Array, check_both, check_finite, log, mixture_like, signal_sets, signals
 from sepbench.metrics.gram import Gram, gram, residual_energy
 
 EPSILON = torch.finfo(torch.float32).eps
@@ -71,4 +71,4 @@ def _figures(e: Tensor, s: Tensor, sums: Gram) -> Tensor:
 
 def _log_level(energy: Tensor, scale: Tensor) -> Tensor:
     """Natural logarithm of energy / scale^2 + eps, of which the first may be too large or too small to be written out."""
-    return torch.logaddexp(torch.log(energy) - 2 * torch.log(scale), energy.new_tensor(math.log(EPSILON)))
+    return torch.logaddexp(log(energy) - 2 * log(scale), energy.new_tensor(math.log(EPSILON)))
