@@ -237,6 +237,15 @@ def test_a_run_that_was_paired_by_label_alone_has_its_own_column(tmp_path: Path)
     assert cell(table, "old", "Missed").show() == "0"
 
 
+def test_runs_that_were_paired_by_label_alone_are_told_apart_by_that(tmp_path: Path) -> None:
+    for name, improvement in (("old", 4.0), ("elder", 1.0)):
+        scored(tmp_path, name, improvement, metric="si_sdri_by_label")
+    scored(tmp_path, "new", 3.0)
+    table = named(tables_of(tmp_path), "urban_events")
+    assert [cell(table, name, "Tie group").show() for name in ("old", "elder", "new")] == ["a", "b", "–"]
+    assert any("SI-SDRi by label" in note for note in table.notes if note.startswith("Tie groups"))
+
+
 @pytest.mark.parametrize("screen", [False, True])
 @pytest.mark.parametrize("form", ["terminal", "md", "latex"])
 def test_every_row_says_its_sounds_and_profile_in_every_format(

@@ -133,21 +133,28 @@ def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     headings += [*(heading for heading, _ in extra.values()), "F frame (chance)", "F clip (chance)"]
     headings += ["Undefined", "Missed", "Params", "MACs/s", "Real-time factor", "Memory, MB", "Wall time"]
     best_first = sorted(runs, key=lambda run: (-_mean(run, split), run.id))
-    labels, ties = _method_names(runs), _ties(runs, split)
+    labels, (ties, tied_by) = _method_names(runs), _ties(runs, split)
     rows = tuple(_compared(run, labels[run.id], split, extra, ties.get(run.id)) for run in best_first)
     first = runs[0]
     task, settings = first.config["task"], scene_settings(first, split)
     sounds = f" (content {str(settings['sounds'])[:8]})" if settings["sounds"] else ""
     title = f"{task['name']} on {corpus_words(task['corpus'])} sounds{sounds}, {split}: {SPLITS.get(split, split)}"
-    return Table(title, tuple(headings), rows, _notes(runs, settings), FOLDABLE)
+    return Table(title, tuple(headings), rows, _notes(runs, settings, tied_by if ties else ""), FOLDABLE)
 
 
-def _ties(runs: Sequence[RunRecord], split: str) -> dict[str, str]:
-    """Letters by run: two runs share one where their paired difference in SI-SDRi cannot be told from 0."""
-    scored = [run for run in runs if figures_of(run, split, MAIN) and (run.path / "rows.parquet").is_file()]
-    if len(scored) < 2:
-        return {}
-    return tie_groups({run.id: read_rows(run.path) for run in scored}, MAIN, split)
+def _ties(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, str], str]:
+    """Letters by run: two share one where their paired difference cannot be told from 0. And the metric that tells.
+
+    That is SI-SDRi by separation, unless more runs have it by label (older runs have no other).
+    """
+    scored = {
+        metric: [run for run in runs if figures_of(run, split, metric) and (run.path / "rows.parquet").is_file()]
+        for metric in (MAIN, BY_LABEL)
+    }
+    metric = max(scored, key=lambda name: len(scored[name]))  # the first of equals
+    if len(scored[metric]) < 2:
+        return {}, metric
+    return tie_groups({run.id: read_rows(run.path) for run in scored[metric]}, metric, split), metric
 
 
 def _compared(
@@ -236,7 +243,7 @@ def _told(run: RunRecord) -> dict[str, Any]:
     return facts | {"seed": config.get("seed")} | ({"inner": Path(str(inner)).name} if inner else {})
 
 
-def _notes(runs: Sequence[RunRecord], settings: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(runs: Sequence[RunRecord], settings: Mapping[str, Any], tied_by: str) -> tuple[str, ...]:
     mixing = ", ".join(f"{key} {_plain(value)}" for key, value in settings["mixing"].items())
     classes = ", ".join(settings["classes"] or [])
     seconds = "various lengths" if settings["seconds"] is None else f"{settings['seconds']:g} s"
@@ -245,6 +252,8 @@ def _notes(runs: Sequence[RunRecord], settings: Mapping[str, Any]) -> tuple[str,
     notes = [SYNTHETIC_NOTE] if is_synthetic(str(settings["corpus"])) else []
     if any(run.config.get("supervision") == "oracle" for run in runs):
         notes.append("ORACLE: the method is handed the true sources; a ceiling, not a contestant.")
+    if tied_by == BY_LABEL:
+        notes.append("Tie groups are of SI-SDRi by label, since some of the runs have no other.")
     return (*notes, scenes, LEGEND)
 
 
