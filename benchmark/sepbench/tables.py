@@ -239,8 +239,8 @@ def _told(run: RunRecord) -> dict[str, Any]:
     facts = dict(run.options if run.changed is None else run.changed)
     for part in ("train", "sizes"):
         facts |= {f"{part}.{key}": value for key, value in (config.get(part) or {}).items()}
-    inner = (config.get("inner") or {}).get("run")
-    return facts | {"seed": config.get("seed")} | ({"inner": Path(str(inner)).name} if inner else {})
+    others = {"inner": (config.get("inner") or {}).get("run"), "trained_by": (config.get("trained_by") or {}).get("run")}
+    return facts | {"seed": config.get("seed")} | {key: Path(str(run)).name for key, run in others.items() if run}
 
 
 def _notes(runs: Sequence[RunRecord], settings: Mapping[str, Any], tied_by: str) -> tuple[str, ...]:
