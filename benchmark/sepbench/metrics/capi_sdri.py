@@ -30,13 +30,16 @@ def capi_sdri(
     e, s = signal_sets(estimate=estimate, reference=reference)
     check_labels(estimate_labels, e.shape[-2], "estimate")
     check_labels(reference_labels, s.shape[-2], "reference")
-    total, count = 0.0, 0
+    count, pairs = 0, []
     for label in sorted(set(estimate_labels) | set(reference_labels)):
         found = [i for i, other in enumerate(estimate_labels) if other == label]
         there = [i for i, other in enumerate(reference_labels) if other == label]
         count += max(len(found), len(there))
-        pairs = best_pairs(snr_matrix(estimate=e[found], reference=s[there]))
-        if pairs:
-            rows, columns = [there[row] for row, _ in pairs], [found[column] for _, column in pairs]
-            total += float(snri(estimate=e[columns], reference=s[rows], mixture=mixture).sum())
-    return total / count if count else float("nan")
+        alone = len(found) == len(there) == 1  # nothing to choose
+        chosen = [(0, 0)] if alone else best_pairs(snr_matrix(estimate=e[found], reference=s[there]))
+        pairs += [(there[row], found[column]) for row, column in chosen]
+    if not pairs:
+        return 0.0 if count else float("nan")
+    rows, columns = zip(*pairs)
+    total = snri(estimate=e[list(columns)], reference=s[list(rows)], mixture=mixture).sum()
+    return float(total) / count
