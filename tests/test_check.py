@@ -257,6 +257,7 @@ def test_a_run_of_which_none_is_frozen_is_named_and_fails_only_where_asked(refer
     outcome = check(results, reference)
     assert outcome.exit_code == 0 and [run.path for run in outcome.new] == [fresh]
     assert "freeze it" in printed(outcome, "terminal") and check(results, reference, strict=True).exit_code == 1
+    assert check(results, reference, no_new=True).exit_code == 1
 
 
 def test_an_unfinished_run_is_named_and_is_no_counterpart(reference: Path, results: Path) -> None:

@@ -21,8 +21,8 @@ from sepbench.scene import Row
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
 CLIP, FRAME, STRONG, FLOOR = (
-    next(REFERENCE.glob(pattern)).name
-    for pattern in ("weak_label-*labels=clip*", "weak_label-*8k-split*", "weak_label-*labels=strong*", "mixture-*")
+    next(REFERENCE.glob(pattern)).name  # of the two runs with frame labels, the one that was trained
+    for pattern in ("weak_label-*labels=clip*", "weak_label-*-5512a33f", "weak_label-*labels=strong*", "mixture-*")
 )
 PRIORS = next(REFERENCE.glob("label_statistics*")).name
 

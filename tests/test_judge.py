@@ -186,6 +186,12 @@ def test_a_silent_reference_that_should_sound_is_undefined_and_an_absent_one_is_
     assert "si_sdri_undefined" not in judged(absent, estimate, ["si_sdri"])
 
 
+def test_an_estimate_of_few_digits_takes_none_from_the_mixture():
+    scene = make_scene("dog", "bell")
+    whole, half = (judged(scene, Estimate(AUDIO[:2].to(dtype)), ["si_sdr_mixture"]) for dtype in (torch.float32, torch.float16))
+    assert whole == half
+
+
 def test_an_estimate_upside_down_is_scored_and_flagged():
     signs = torch.tensor([[-1.0], [1.0]])
     figures = judged(make_scene("dog", "bell"), Estimate(AUDIO[:2] * signs, ("dog", "bell")))

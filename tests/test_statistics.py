@@ -188,3 +188,11 @@ def test_precision_recall_and_f_of_sources_are_pooled_over_scenes():
 def test_who_was_paired_with_whom_is_no_figure():
     summary = summarise(columns(("s1", "dog", "paired_with", 3.0), ("s1", "dog", "si_sdr", 1.0)))["test"]
     assert set(summary) == {"si_sdr"}
+
+
+def test_an_interval_does_not_depend_on_what_else_was_measured():
+    random = np.random.default_rng(1)
+    rows = [(f"s{i:02}", "dog", "si_sdri", random.standard_normal()) for i in range(10)]
+    others = [(f"s{i:02}", "", "equal_separation", float(i % 2)) for i in range(40)]
+    alone, among = (summarise(columns(*some), 500)["test"]["si_sdri"]["all"]["ci95"] for some in (rows, rows + others))
+    assert alone == among

@@ -227,6 +227,15 @@ def test_cost_stands_in_every_row_of_a_comparison(tmp_path: Path) -> None:
     assert shown == {"Params": "0", "MACs/s": "2.5 G", "Real-time factor": "0.125", "Memory, MB": "512"}
 
 
+def test_memory_that_is_not_the_process_says_whose_it_is(tmp_path: Path) -> None:
+    for name, of in (("one", "GPU"), ("two", "process")):
+        with RunFolder.open_or_create(tmp_path, config(recipe=name, name=name), {}, None, {"corpus_hash": "abc"}) as folder:
+            folder.append_rows("test", 0, rows(1.0, -3.0, False))
+            folder.finish({}, {"peak_memory_mb": 64.4, "peak_memory_of": of})
+    table = named(tables_of(tmp_path), "urban_events")
+    assert [cell(table, name, "Memory, MB").show() for name in ("one", "two")] == ["64 (GPU)", "64"]
+
+
 def test_a_run_that_was_paired_by_label_alone_has_its_own_column(tmp_path: Path) -> None:
     scored(tmp_path, "old", 4.0, metric="si_sdri_by_label")
     scored(tmp_path, "new", 3.0)
@@ -243,7 +252,7 @@ def test_runs_that_were_paired_by_label_alone_are_told_apart_by_that(tmp_path: P
     scored(tmp_path, "new", 3.0)
     table = named(tables_of(tmp_path), "urban_events")
     assert [cell(table, name, "Tie group").show() for name in ("old", "elder", "new")] == ["a", "b", "–"]
-    assert any("SI-SDRi by label" in note for note in table.notes if note.startswith("Tie groups"))
+    assert any("of SI-SDRi by label" in note for note in table.notes if note.startswith("Order and tie groups"))
 
 
 @pytest.mark.parametrize("screen", [False, True])

@@ -34,6 +34,7 @@ class Outcome:
     notes: tuple[str, ...]  # what was passed over
     n_unfinished: int  # new runs that are not finished
     strict: bool = False  # what is better, new or unfinished fails too
+    no_new: bool = False  # what is new fails too
 
     @property
     def verdicts(self) -> Counter[str]:
@@ -50,12 +51,15 @@ class Outcome:
             return FAILED
         if not any(pair.n_gated for pair in self.pairs):
             return NOTHING
-        return FAILED if self.strict and (self.verdicts[BETTER] or self.new or self.n_unfinished) else PASSED
+        if self.new and (self.strict or self.no_new):
+            return FAILED
+        return FAILED if self.strict and (self.verdicts[BETTER] or self.n_unfinished) else PASSED
 
 
 def check(
-    results: Path, reference: Path, tolerances: Path | None = None, only: Sequence[str] = (), strict: bool = False
-) -> Outcome:
+    results: Path, reference: Path, tolerances: Path | None = None, only: Sequence[str] = (), strict: bool = False,
+    no_new: bool = False,
+) -> Outcome:  # fmt: skip
     """Hold every run in `results` against the frozen run of its kind in `reference`; both are folders of runs, or a run.
 
     UserError where the reference has no finished run, two of one kind, or no tolerances, and where the folders are one.
@@ -73,7 +77,7 @@ def check(
     pairs, missing = _compared(ours, theirs, allowed)
     paired = {id(run) for frozen in ours.finished for run in theirs.finished if not why_not(frozen, run)}
     new = tuple(run for run in theirs.finished if id(run) not in paired)
-    return Outcome(tuple(pairs), tuple(missing), new, tuple(_notes(ours, theirs)), len(theirs.unfinished), strict)
+    return Outcome(tuple(pairs), tuple(missing), new, tuple(_notes(ours, theirs)), len(theirs.unfinished), strict, no_new)
 
 
 def _compared(ours: Runs, theirs: Runs, tolerances: Tolerances) -> tuple[list[Pair], list[Unmatched]]:

@@ -132,7 +132,7 @@ def of_runs(outcome: Outcome) -> Iterator[Remark]:
         for words in _of_rows(pair):
             yield "notice", pair.result.id, words
     for run in outcome.new:
-        yield "warning", f"new run {run.id}", f"{run.path}: none of its kind is frozen; freeze it to have it checked."
+        yield "error" if outcome.strict or outcome.no_new else "warning", f"new run {run.id}", f"{run.path}: none of its kind is frozen; freeze it to have it checked."
     for note in outcome.notes:
         yield "warning", "note", f"{note}."
     if outcome.verdicts[BETTER]:

@@ -18,11 +18,13 @@ only_option = click.option("--only", multiple=True, metavar="RECIPE", help="This
 @click.option("--tolerances", type=FILE, metavar="FILE",
               help="By how much a figure may get worse.  [default: tolerances.yaml beside the frozen runs]")
 @only_option
+@click.option("--no-new", is_flag=True, help="A run that is not frozen fails, too: nothing goes unchecked.")
 @click.option("--strict", is_flag=True, help="What is better, not frozen or not finished fails, too.")
 @click.option("--format", "form", type=click.Choice(["terminal", "github", "json", "md"]), default="terminal",
               show_default=True, help="How to say it; github: annotations, and a table in the job's summary.")
 def check(
-    results: Path, against: Path, tolerances: Path | None, only: tuple[str, ...], strict: bool, form: str
+    results: Path, against: Path, tolerances: Path | None, only: tuple[str, ...], no_new: bool, strict: bool,
+    form: str,
 ) -> int:
     """Hold the runs in RESULTS against frozen ones: has a figure got worse?
 
@@ -32,7 +34,7 @@ def check(
     from sepbench.check import check as checked
     from sepbench.check_print import append_summary, printed
 
-    outcome = checked(results, against, tolerances, only, strict)
+    outcome = checked(results, against, tolerances, only, strict, no_new)
     click.echo(printed(outcome, form))
     page = os.environ.get("GITHUB_STEP_SUMMARY")
     if form == "github" and page and (warning := append_summary(outcome, page)):

@@ -20,7 +20,6 @@ from sepbench.metrics.f_measure import Counts, clip_counts, frame_counts
 from sepbench.metrics.label_set import label_set_accuracy
 from sepbench.metrics.pairing import Pairs
 from sepbench.metrics.separation_rate import separation_outcome
-from sepbench.metrics.si_sdr import is_sign_flipped
 from sepbench.metrics.snr import snr
 from sepbench.metrics.source_f import source_counts
 from sepbench.scene import Activity, Estimate, Row, Scene
@@ -114,10 +113,8 @@ def _extra_and_flipped(case: Case, row: RowOf) -> list[Row]:
     paired = {j for _, j in case.pairs}
     rows = [row(-1, case.labels[j] if case.labels else "", "extra", 1.0)
             for j, loud in enumerate(case.loud) if loud and j not in paired]
-    e, s = case.sounds(case.pairs)
-    flipped = is_sign_flipped(estimate=e, reference=s).tolist() if case.pairs else []
     return rows + [row(case.active[place], case.names[case.active[place]], "sign_flipped", 1.0)
-                   for (place, _), upside_down in zip(case.pairs, flipped, strict=True) if upside_down]
+                   for place, j in case.pairs if case.looked.upside_down[place, j]]
 
 
 def _figures(case: Case, pairs: Pairs, figures: dict[str, np.ndarray], row: RowOf) -> list[Row]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 
 import torch
@@ -12,8 +12,8 @@ from torch import Tensor
 from sepbench.errors import nearest
 from sepbench.metrics.arrays import check_finite, shape_text
 from sepbench.metrics.pairing import Pairs, best_pairs
-from sepbench.metrics.separation_rate import active_estimates
-from sepbench.metrics.si_sdr import si_sdr_matrix
+from sepbench.metrics.separation_rate import louder_than_threshold
+from sepbench.metrics.si_sdr import Looked, look_at
 from sepbench.scene import Estimate, Scene
 
 
@@ -51,19 +51,28 @@ class Case:
         return self.found[[j for _, j in pairs]], self.references[[self.active[place] for place, _ in pairs]]
 
     @cached_property
+    def looked(self) -> Looked:
+        """One pass over all estimates, the mixture as the last of them, and all active references."""
+        either = torch.promote_types(self.found.dtype, self.mixture.dtype)
+        everything = torch.cat([self.found.to(either), self.mixture[None].to(either)])
+        found = look_at(estimate=everything, reference=self.references[self.active])
+        return Looked(*(getattr(found, each.name).cpu() for each in fields(found)))
+
+    @property
     def scores(self) -> Tensor:
         """SI-SDR of each estimate against each active reference: (active, estimate)."""
-        return si_sdr_matrix(estimate=self.found, reference=self.references[self.active]).cpu()
+        return self.looked.si_sdr[:, :-1]
 
-    @cached_property
+    @property
     def mixture_scores(self) -> Tensor:
         """SI-SDR of the mixture against each active reference: (active,)."""
-        return si_sdr_matrix(estimate=self.mixture[None], reference=self.references[self.active])[:, 0].cpu()
+        return self.looked.si_sdr[:, -1]
 
     @cached_property
     def loud(self) -> list[bool]:
         """Which estimates are active: (estimate,)."""
-        return [bool(each) for each in active_estimates(estimate=self.found, reference=self.references[self.active])]
+        looked = self.looked
+        return [bool(each) for each in louder_than_threshold(e_energy=looked.e_energy[:-1], s_energy=looked.s_energy)]
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -91,6 +100,7 @@ def checked(scene: Scene, estimate: Estimate, classes: Sequence[str]) -> Case:
         raise ValueError(f"estimate (source, time) is {shape_text(found)} and mixture (channel, time) is "
                          f"{shape_text(mixture)}: both must have the same time axis")
     check_finite(found, "estimate")
+    check_finite(mixture[:1], "mixture")
     if estimate.labels is not None and len(estimate.labels) != len(found):
         raise ValueError(f"estimate has {len(estimate.labels)} labels for {len(found)} sources: each needs one")
     names = [source.label for source in scene.sources]

@@ -1,7 +1,7 @@
 """Rows -> figures with intervals: weighted means, pooled F-measures, and a bootstrap over scenes (Efron 1979).
 
 Rows of one scene hang together, so whole scenes are drawn. Every figure here is a ratio of sums over scenes; one set of
-resamples, drawn once, serves all figures of a split, as a product of draw counts and per-scene sums. That, and the
+resamples serves all figures of the same scenes, as a product of draw counts and per-scene sums. That, and the
 layout of the summary, is one thought, so it is one file, if a long one.
 """
 
@@ -102,19 +102,30 @@ def resampled_sums(totals: np.ndarray, n_resamples: int, seed: int) -> np.ndarra
 
 
 def intervals(figures: list[Figure], n_resamples: int, seed: int) -> list[Interval | None]:
-    """The 95 % interval of each figure from shared resamples; None where there are no two scenes to tell it from."""
-    if not figures or len(figures[0].totals) < 2:
-        return [None] * len(figures)
-    sums = resampled_sums(np.concatenate([figure.totals for figure in figures], 1), n_resamples, seed)
-    parts = np.split(sums, np.cumsum([figure.totals.shape[1] for figure in figures])[:-1], axis=1)
-    found: list[Interval | None] = []
-    for figure, part in zip(figures, parts, strict=True):
-        drawn = figure.statistic(part.astype(np.float64))
-        drawn = drawn[~np.isnan(drawn)]  # resamples without a scene that has the class
-        enough = len(drawn) and np.any(figure.totals, axis=1).sum() > 1
-        low, high = np.percentile(drawn, [2.5, 97.5]) if enough else (0.0, 0.0)
-        found.append((float(low), float(high)) if enough else None)
+    """The 95 % interval of each figure; None where there are no two scenes to tell it from.
+
+    Each is drawn from the scenes that it has, so that it does not depend on what else was measured; figures of the same
+    scenes share their resamples.
+    """
+    alike: dict[bytes, list[int]] = {}
+    for i, figure in enumerate(figures):
+        alike.setdefault(np.any(figure.totals, axis=1).tobytes(), []).append(i)
+    found: list[Interval | None] = [None] * len(figures)
+    for scenes, group in alike.items():
+        own = np.frombuffer(scenes, bool)
+        if own.sum() < 2:
+            continue
+        sums = resampled_sums(np.concatenate([figures[i].totals[own] for i in group], 1), n_resamples, seed)
+        parts = np.split(sums, np.cumsum([figures[i].totals.shape[1] for i in group])[:-1], axis=1)
+        for i, part in zip(group, parts, strict=True):
+            found[i] = _percentiles(figures[i].statistic(part.astype(np.float64)))
     return found
+
+
+def _percentiles(drawn: np.ndarray) -> Interval | None:
+    """The middle 95 % of (resample,) figures, those left out that are not defined."""
+    drawn = drawn[~np.isnan(drawn)]  # a precision, in resamples where nothing was said
+    return (float(np.percentile(drawn, 2.5)), float(np.percentile(drawn, 97.5))) if len(drawn) else None
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:

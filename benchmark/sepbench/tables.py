@@ -38,7 +38,9 @@ LEGEND = (
     "[ ]: 95 % interval. SI-SDRi: each source with the estimate that separates it best, or with that of its label. Tie "
     "group: methods that share a letter cannot be told apart (paired, 95 %). Chance: the F of always saying yes. Undefined: "
     "silent references. Missed: sources without an answer, which no mean counts. MACs/s: multiply-accumulates per second "
-    "of audio. Real-time factor: seconds of computing per second of audio, on the run's own machine. –: not measured."
+    "of audio. Real-time factor: seconds of computing per second of audio, on the run's own machine. Memory: the peak of the "
+    "whole process while it answers one scene (Python and torch alone take some 450 MB), or of the GPU's tensors. "
+    "–: not measured."
 )
 # Never corpus and profile: a row that is copied out of its table has to go on saying what it was measured on.
 FOLDABLE = ("Split", "Sources / scenes", "Supervision", "Undefined", "Missed")
@@ -132,14 +134,14 @@ def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     headings += ["Tie group", "Median", "SI-SDRi by label, dB", "Input SI-SDR"]
     headings += [*(heading for heading, _ in extra.values()), "F frame (chance)", "F clip (chance)"]
     headings += ["Undefined", "Missed", "Params", "MACs/s", "Real-time factor", "Memory, MB", "Wall time"]
-    best_first = sorted(runs, key=lambda run: (-_mean(run, split), run.id))
     labels, (ties, tied_by) = _method_names(runs), _ties(runs, split)
+    best_first = sorted(runs, key=lambda run: (-_mean(run, split, tied_by), run.id))
     rows = tuple(_compared(run, labels[run.id], split, extra, ties.get(run.id)) for run in best_first)
     first = runs[0]
     task, settings = first.config["task"], scene_settings(first, split)
     sounds = f" (content {str(settings['sounds'])[:8]})" if settings["sounds"] else ""
     title = f"{task['name']} on {corpus_words(task['corpus'])} sounds{sounds}, {split}: {SPLITS.get(split, split)}"
-    return Table(title, tuple(headings), rows, _notes(runs, settings, tied_by if ties else ""), FOLDABLE)
+    return Table(title, tuple(headings), rows, _notes(runs, settings, tied_by), FOLDABLE)
 
 
 def _ties(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, str], str]:
@@ -188,7 +190,7 @@ def _compared(
         _cost(run, "parameters"),
         _cost(run, "macs_per_s"),
         _real_time_factor(run),
-        Cell(run.cost.get("peak_memory_mb"), digits=0, unit="MB", runs=(run.id,)),
+        _memory(run),
         _wall(run),
     ]
     return Line(tuple(cells), {"corpus": task["corpus"], "profile": config["profile"], "split": split})
@@ -213,8 +215,9 @@ def _cell(run: RunRecord, split: str, metric: str, digits: int = 1, ci: bool = T
     return Cell(figures["mean"], bounds, n=figures.get("n"), chance=chance, unit=unit, digits=digits, runs=(run.id,))
 
 
-def _mean(run: RunRecord, split: str) -> float:
-    figures = figures_of(run, split, _main(run, split))
+def _mean(run: RunRecord, split: str, metric: str) -> float:
+    """What a run is placed by: the metric of the table, else the other one."""
+    figures = figures_of(run, split, metric) or figures_of(run, split, _main(run, split))
     return float("-inf") if figures is None else float(figures["mean"])
 
 
@@ -253,7 +256,7 @@ def _notes(runs: Sequence[RunRecord], settings: Mapping[str, Any], tied_by: str)
     if any(run.config.get("supervision") == "oracle" for run in runs):
         notes.append("ORACLE: the method is handed the true sources; a ceiling, not a contestant.")
     if tied_by == BY_LABEL:
-        notes.append("Tie groups are of SI-SDRi by label, since some of the runs have no other.")
+        notes.append("Order and tie groups are of SI-SDRi by label, since some of the runs have no other.")
     return (*notes, scenes, LEGEND)
 
 
@@ -264,6 +267,13 @@ def _plain(value: object) -> str:
 def _cost(run: RunRecord, name: str) -> Cell:
     value = run.cost.get(name)
     return Cell(value, text=None if value is None else short_si(value), digits=0, runs=(run.id,))
+
+
+def _memory(run: RunRecord) -> Cell:
+    """Peak memory; whose it is, where it is not that of the process alone."""
+    value, of = run.cost.get("peak_memory_mb"), run.cost.get("peak_memory_of")
+    words = f"{value:.0f} ({of})" if value is not None and of not in (None, "process") else None
+    return Cell(value, text=words, digits=0, unit="MB", runs=(run.id,))
 
 
 def _real_time_factor(run: RunRecord) -> Cell:

@@ -148,6 +148,7 @@ _HEAD = """\
 default:
 """
 _TAIL = """\
+  sign_flipped: 2 sources  # outputs upside down, which SI-SDR does not see
   # missed: 0 sources   # references that nobody answers; 0 where it is not written, since no mean counts them
 # recipes:              # over the default: what a recipe's own training scatters over seeds, with the reason beside it
 #   weak_label: {si_sdri: 1.0 dB}

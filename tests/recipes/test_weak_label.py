@@ -17,7 +17,7 @@ import torch
 from sepbench.labels import Events
 from sepbench.loading import load_from
 from sepbench.method import Batch, Training, WeakBatch, WeakTraining
-from sepbench.options import grid
+from sepbench.options_recipe import grid
 from sepbench.progress import PlainProgress
 from sepbench.recipe import build, load_recipe
 from sepbench.scene import Mixture, TaskInfo

@@ -25,7 +25,8 @@ def capi_sdri(
 
     Shapes: estimate (estimate, time), reference (reference, time), mixture (time,); a label for each source.
     NaN where nothing is there and nothing was found: such scenes are left out of the mean. False alarms where nothing
-    is there score 0. References must sound (ValueError). ValueError where labels and sources differ in number.
+    is there score 0. References must sound: a silent one has no SNRi, and makes the scene undefined (NaN); where its
+    label repeats, it cannot be paired (ValueError). ValueError where labels and sources differ in number.
     """
     e, s = signal_sets(estimate=estimate, reference=reference)
     check_labels(estimate_labels, e.shape[-2], "estimate")

@@ -30,10 +30,14 @@ def active_estimates(*, estimate: Array, reference: Array) -> Tensor:
     e, s = signal_sets(estimate=estimate, reference=reference)
     if e.ndim != 2:
         raise ValueError(f"estimate (estimate, time) is {shape_text(e)}: one scene at a time is wanted")
-    there = _energy(s)
-    there = there[there > 0]
+    return louder_than_threshold(e_energy=_energy(e), s_energy=_energy(s))
+
+
+def louder_than_threshold(*, e_energy: Tensor, s_energy: Tensor) -> Tensor:
+    """`active_estimates` from energies over the same time: (estimate,), (reference,) -> (estimate,), bool."""
+    there = s_energy[s_energy > 0]
     threshold = 10 ** (ACTIVE_DB / 10) * there.min() if len(there) else 0.0
-    return _energy(e) > threshold
+    return e_energy > threshold
 
 
 def separation_outcome(*, n_estimates: int, n_references: int) -> Outcome:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -54,8 +55,26 @@ def si_sdr_matrix(*, estimate: Array, reference: Array) -> Tensor:
     Shapes: estimate (..., estimate, time), reference (..., reference, time) -> (..., reference, estimate), float64.
     Agrees with the definition in float64 to 1e-6 dB over the whole range. Edge cases and errors as in `si_sdr`.
     """
+    return look_at(estimate=estimate, reference=reference).si_sdr
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What one pass over a scene tells of every estimate and reference."""
+
+    si_sdr: Tensor  # (..., reference, estimate), as in `si_sdr_matrix`
+    upside_down: Tensor  # the same shape, as in `is_sign_flipped`
+    e_energy: Tensor  # (..., estimate), sum of squares over time
+    s_energy: Tensor  # (..., reference)
+
+
+def look_at(*, estimate: Array, reference: Array) -> Looked:
+    """`si_sdr_matrix`, and what comes with it at no cost. Shapes and errors as there."""
     e, s = signal_sets(estimate=estimate, reference=reference, check=False)
-    return _figures(e, s, gram(e, s, partial(check_both, e, s)))
+    sums = gram(e, s, partial(check_both, e, s))
+    figures = _figures(e, s, sums)
+    energies = (sums.e_energy / sums.e_scale**2, sums.s_energy / sums.s_scale**2)
+    return Looked(figures, (sums.inner < 0) & (figures >= 0), *energies)
 
 
 def is_sign_flipped(*, estimate: Array, reference: Array) -> Tensor:

@@ -65,7 +65,11 @@ class Task:
         )
 
     def scenes_hash(self, split: str) -> str:
-        """The same for the same scenes of a split that is scored: the same sounds, drawn and mixed alike, as many."""
+        """The same for the same scenes of a split that is scored: as many, of the same sounds, drawn by the same rules.
+
+        It hashes what scenes are made from, not the mixed samples: who changes how scenes are drawn or mixed counts up
+        the name in the planner's identity.
+        """
         return f"{self.planner(split, int(self.config['scenes']['seed'])).id}-{self.n_scenes(split)}"
 
     def weak(self, split: str, seed: int, labels_seen: str) -> WeakPoissonScenes:
