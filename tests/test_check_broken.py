@@ -130,6 +130,24 @@ def test_swapped_outputs_fail_by_label_and_by_label_alone(sounds: Path, strong: 
     assert failing(tmp_path / "runs", strong) == {"si_sdr_by_label", "si_sdri_by_label"}
 
 
+def test_outputs_upside_down_fail_by_their_sign_alone(sounds: Path, strong: Path, tmp_path: Path) -> None:
+    reference = shutil.copytree(strong, tmp_path / "reference")
+    (reference / FILE).write_text(TRAINED.removesuffix("}") + ", sign_flipped: 0 sources}")
+    copy = broken(tmp_path / "negated", "recipes/weak_label", "method.py",
+                  "Estimate(sources=answer, labels", "Estimate(sources=-answer, labels")
+    run(sounds, copy, tmp_path / "runs", labels="strong")
+    assert failing(tmp_path / "runs", reference) == {"sign_flipped"}
+
+
+def test_swapped_outputs_of_a_separator_that_was_taught_by_a_critic_fail_by_label_alone(
+    sounds: Path, weak: Path, tmp_path: Path
+) -> None:
+    copy = broken(tmp_path / "swapped", "recipes/weak_label", "method.py",
+                  "Estimate(answer, self.task.classes, prob", "Estimate(answer.roll(1, 0), self.task.classes, prob")
+    run(sounds, copy, tmp_path / "runs")
+    assert failing(tmp_path / "runs", weak) == {"si_sdr_by_label", "si_sdri_by_label"}
+
+
 @pytest.mark.slow
 def test_five_seeds_of_the_same_code_pass(sounds: Path, strong: Path, weak: Path, tmp_path: Path) -> None:
     for seed in range(1, 6):

@@ -59,6 +59,26 @@ def test_github_gets_annotations_and_a_page(
     assert text.startswith("before\n### Check\n") and "| si_sdri, dB |" in text and "check FAILED" in text
 
 
+@pytest.mark.parametrize("passes", [False, True])
+def test_each_annotation_is_one_line_of_the_level_that_the_outcome_has(
+    reference: Path, results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], passes: bool
+) -> None:
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+    put(results, None if passes else made_up({"si_sdri": -1.0, "frame_tp": 9.0}), seed=1)
+    assert called("check", results, "--against", reference, "--format", "github") == (0 if passes else 1)
+    lines = capsys.readouterr().out.splitlines()
+    (end,) = [i for i, line in enumerate(lines) if line.startswith("check ")]  # the text ends with its summary
+    assert all(line.startswith(("::error title=", "::warning title=", "::notice title=")) for line in lines[end + 1 :])
+    errors = [line for line in lines if line.startswith("::error")]
+    assert lines[-1] == f"::{'notice' if passes else 'error'} title=sepbench check%3A summary::{lines[end]}"
+    if passes:
+        assert not errors and len(lines) > end + 1
+    else:
+        figures, _ = errors
+        first, second = figures.split("::")[-1].split("%0A")
+        assert first.startswith("regressed: si_sdri (test)") and second.startswith("regressed: f_measure_frame (test)")
+
+
 def test_a_program_can_read_it(reference: Path, results: Path) -> None:
     run = put(results, made_up({"si_sdri": -1.0}), seed=1)
     found = json.loads(printed(check(results, reference), "json"))

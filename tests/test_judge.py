@@ -11,6 +11,7 @@ from sepbench.judge import judge
 from sepbench.metrics import METRICS
 from sepbench.metrics.capi_sdri import capi_sdri
 from sepbench.metrics.si_sdr import si_sdr
+from sepbench.metrics.snr import snr
 from sepbench.scene import Activity, Estimate, Mixture, Scene, Source
 
 CLASSES = ("bell", "dog", "siren")
@@ -125,6 +126,22 @@ def test_improvement_is_the_figure_less_that_of_the_mixture():
         difference = figures["si_sdr"][source] - figures["si_sdr_mixture"][source]
         assert figures["si_sdri"][source] == pytest.approx(difference)
     assert figures["snr"].keys() == figures["snri"].keys() == figures["si_sdr"].keys()
+
+
+@pytest.mark.parametrize("silent", [(), (0,)])
+def test_improvement_is_over_the_mixture_against_the_same_source_where_earlier_ones_are_missed(silent):
+    scene = make_scene("bell", "dog", "siren", silent=silent)
+    answer = AUDIO[2] + 0.1 * ERROR[2]
+    figures = judged(scene, Estimate(answer[None], ("siren",)))
+    last, mixture = (2, "siren"), scene.mixture.audio[0]
+    before = figures["si_sdr_mixture"]
+    assert len({round(value, 2) for value in before.values()}) == len(before) == 3 - len(silent)  # each its own
+    for name in ("si_sdr", "si_sdr_by_label"):
+        improvement = figures[name.replace("si_sdr", "si_sdri")]
+        assert improvement == {last: pytest.approx(figures[name][last] - before[last], abs=1e-6)}
+    snr_mixture = snr(estimate=mixture, reference=AUDIO[2]).item()
+    assert figures["snri"] == {last: pytest.approx(figures["snr"][last] - snr_mixture, abs=1e-6)}
+    assert figures["snr"] == {last: pytest.approx(snr(estimate=answer, reference=AUDIO[2]).item())}
 
 
 def test_the_mixture_as_estimate_improves_nothing():

@@ -217,6 +217,14 @@ def test_folders_that_cannot_be_read_are_refused(tmp_path, references, estimates
     assert said in str(caught.value) and "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("naming", ["plain", "2025", "2026"])
+def test_a_naming_is_refused_where_no_names_of_files_are_split(tmp_path, naming):
+    with pytest.raises(UserError) as caught:
+        found(tmp_path, "a/dog.wav", "a/dog.wav", naming=naming)
+    said = str(caught.value)
+    assert said.startswith(f"--naming {naming}: ") and f"{tmp_path / 'ref'} holds a folder per scene" in said and "\n" not in said
+
+
 def test_a_name_that_holds_no_label_cannot_be_one(tmp_path):
     with pytest.raises(UserError, match="its name holds no label"):
         found(tmp_path, "one.wav two_dog.wav", "one.wav two_dog.wav", labels="names")

@@ -131,8 +131,9 @@ def of_runs(outcome: Outcome) -> Iterator[Remark]:
             yield "notice", pair.result.id, f"set otherwise: {pair.differing}"
         for words in _of_rows(pair):
             yield "notice", pair.result.id, words
+    level = "error" if outcome.strict or outcome.no_new else "warning"
     for run in outcome.new:
-        yield "error" if outcome.strict or outcome.no_new else "warning", f"new run {run.id}", f"{run.path}: none of its kind is frozen; freeze it to have it checked."
+        yield level, f"new run {run.id}", f"{run.path}: none of its kind is frozen; freeze it to have it checked."
     for note in outcome.notes:
         yield "warning", "note", f"{note}."
     if outcome.verdicts[BETTER]:

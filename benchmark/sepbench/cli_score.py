@@ -81,7 +81,7 @@ def _listing(
     labels: str, allow_empty: bool,
 ) -> Listing:  # fmt: skip
     """The files of each scene, whichever way they were named."""
-    from sepbench.score_files import decide_labels
+    from sepbench.score_files import check_naming, decide_labels
     from sepbench.score_layouts import find_in_folders
     from sepbench.score_manifest import find_in_lists, find_in_manifest
 
@@ -89,12 +89,14 @@ def _listing(
         given = {"--reference": reference, "--estimate": estimate, "--mixture": mixture}
         if others := [option for option, path in given.items() if path is not None]:
             raise UserError(f"--manifest lists all files, so {others[0]} says nothing. Leave one of them away.")
+        check_naming(naming, f"{manifest} lists all files")
         return decide_labels(find_in_manifest(manifest, allow_empty), labels)
     if reference is None or estimate is None:
         absent = "--reference" if reference is None else "--estimate"
         raise UserError(f"missing option '{absent}'. `sepbench score --help` says what it takes.")
     lists = [path.suffix.lower() == ".csv" and not path.is_dir() for path in (reference, estimate)]
     if all(lists):
+        check_naming(naming, f"{reference} lists all files")
         return decide_labels(find_in_lists(reference, estimate, mixture, allow_empty), labels)
     if any(lists):
         raise UserError(f"{reference} and {estimate}: one is a CSV and one is not. Name two folders, or two CSVs.")

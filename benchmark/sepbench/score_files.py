@@ -105,6 +105,12 @@ def decide_labels(listing: Listing, mode: str) -> Listing:
     return replace(listing, scenes=scenes, labelled=True, labels=words)
 
 
+def check_naming(naming: str, why: str) -> None:
+    """UserError where `--naming` is given and, for the reason in `why`, tells nothing."""
+    if naming != "auto":
+        raise UserError(f"--naming {naming}: says how names of files that lie together are read, but {why}. Leave it away.")
+
+
 def folder_contents(folder: Path) -> tuple[list[Path], list[Path]]:
     """(folders, sounds) in a folder, in natural order; hidden ones and all other files are passed over."""
     try:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sepbench.errors import UserError, nearest
-from sepbench.score_files import MIXTURE, File, Listing, Sides, folder_contents, mixtures_in
+from sepbench.score_files import MIXTURE, File, Listing, Sides, check_naming, folder_contents, mixtures_in
 from sepbench.score_names import (
     AUDIO,
     by_stem,
@@ -22,8 +22,9 @@ from sepbench.score_names import (
 def find_in_folders(reference: Path, estimate: Path, mixture: Path | None, naming: str, allow_empty: bool) -> Listing:
     """The scenes of two folders; `naming`: auto, plain, 2025 or 2026, see score_names.
 
-    UserError where a folder is absent, empty or named twice, where the two are laid out differently, and where names
-    cannot be read. What concerns one scene is in `problems`: its estimate, its reference or its mixture is missing.
+    UserError where a folder is absent, empty or named twice, where the two are laid out differently, where names
+    cannot be read, and where `naming` is not auto though there is a folder per scene. What concerns one scene is in
+    `problems`: its estimate, its reference or its mixture is missing.
     """
     _check_folders({"--reference": reference, "--estimate": estimate, "--mixture": mixture})
     there, found = folder_contents(reference), folder_contents(estimate)
@@ -37,6 +38,7 @@ def find_in_folders(reference: Path, estimate: Path, mixture: Path | None, namin
         both = f"--reference {reference} holds {kinds[0]}, --estimate {estimate} {kinds[1]}"
         raise UserError(f"{both}. Lay out both alike.")
     if not flat:
+        check_naming(naming, f"{reference} holds a folder per scene")
         return _by_folder(reference, there[0], estimate, found[0], mixture, allow_empty)
     return _Flat(reference, there[1], estimate, found[1], mixture, naming, allow_empty).listing()
 

@@ -24,17 +24,18 @@ def answerable(
 ) -> list[str]:
     """The metrics to score: those asked for, or without any all that the input can answer but BSS Eval.
 
-    UserError where one is asked for that the input cannot answer.
+    UserError, naming all that lack the same, where one is asked for that the input cannot answer.
     """
-    lacking = {"activity": "the times at which sounds are heard, and sound files do not tell them"}
+    lacking = {"activity": "activities (which class is heard when), and sounds alone, such as wav files, do not hold them"}
     lacking |= {} if mixture else {"mixture": "the mixtures, and there are none (see --mixture)"}
     lacking |= {} if labelled else {"labels": "labels of references and estimates, and not all have one (see --labels)"}
     if asked is None:
         return [name for name in METRICS if name not in SLOW and not _lacks(name, lacking)]
     metrics = expand(asked, where)
-    for name in metrics:
-        if why := _lacks(name, lacking):
-            raise UserError(f"{where} {name}: needs {why}. Leave it out.")
+    if why := next(filter(None, (_lacks(name, lacking) for name in metrics)), None):
+        lost = [name for name in metrics if _lacks(name, lacking) == why]
+        needs, them = ("needs", "it") if len(lost) == 1 else ("need", "them")
+        raise UserError(f"{where} {', '.join(lost)}: {needs} {why}. Leave {them} out.")
     return metrics
 
 

@@ -20,6 +20,7 @@ _SEPCLSNET = "Verma, SepClsNet: a unified end-to-end architecture"
 _SI_SDR = "zero_mean=0|silent_reference=undefined|assign={}|clip=±100"
 _BY_SEPARATION, _BY_LABEL = "hungarian:si_sdr", "label,hungarian:si_sdr"
 _SNR = f"silent_reference=undefined|assign={_BY_SEPARATION}|eps=f32"
+_SETS = "missed=0|false=0|silent_reference=left_out|empty=undefined"
 _SOURCES = "multiset=min|silent_reference=left_out|counts=pooled"
 _CLASSES = f"assign={_BY_SEPARATION}|missed=wrong|extra=ignored"
 _BSS = (
@@ -55,11 +56,11 @@ METRICS: dict[str, Metric] = {
         Metric("si_sdri_by_label", "dB", 1, _SI_SDR.format(_BY_LABEL), True, _LE_ROUX, "labels, mixture"),
         Metric("snr", "dB", 1, _SNR, True, "plain signal-to-noise ratio"),
         Metric("snri", "dB", 1, _SNR, True, "plain signal-to-noise ratio", "mixture"),
-        Metric("ca_sdri", "dB", 1, "snr:eps=f32|assign=label|missed=0|false=0|empty=undefined", True,
+        Metric("ca_sdri", "dB", 1, f"snr:eps=f32|assign=label|repeated_label=undefined|{_SETS}", True,
                "Nguyen et al. 2025, arXiv 2503.22088", "labels, mixture"),
-        Metric("capi_sdri", "dB", 1, "snr:eps=f32|assign=label,hungarian:snr|missed=0|false=0|empty=undefined", True,
+        Metric("capi_sdri", "dB", 1, f"snr:eps=f32|assign=label,hungarian:snr|{_SETS}", True,
                "DCASE 2026 Task 4", "labels, mixture"),
-        Metric("label_set_accuracy", "ratio", 1, "multiset=exact", True, _DCASE_2025, "labels"),
+        Metric("label_set_accuracy", "ratio", 1, "multiset=exact|silent_reference=left_out", True, _DCASE_2025, "labels"),
         Metric("source_precision", "ratio", 1, _SOURCES, True, _DCASE_2025, "labels"),
         Metric("source_recall", "ratio", 1, _SOURCES, True, _DCASE_2025, "labels"),
         Metric("source_f_measure", "ratio", 1, _SOURCES, True, _DCASE_2025, "labels"),
