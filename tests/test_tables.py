@@ -227,6 +227,17 @@ def test_cost_stands_in_every_row_of_a_comparison(tmp_path: Path) -> None:
     assert shown == {"Params": "0", "MACs/s": "2.5 G", "Real-time factor": "0.125", "Memory, MB": "512"}
 
 
+def test_a_system_that_was_scored_without_mixtures_stands_in_a_table(tmp_path: Path) -> None:
+    settings = config(recipe="strange", name="strange", kind="external", profile="score")
+    settings["task"] |= {"name": "scored", "corpus": "files", "sample_rate_hz": None, "seconds": None, "mixing": {}}
+    with RunFolder.open_or_create(tmp_path, settings, {}, None, {"corpus_hash": "abc"}) as folder:
+        folder.append_rows("test", 0, [Row("r", "test", f"scene-{i}", 0, "", "si_sdr", 7.0 + i) for i in range(3)])
+        folder.finish({})
+    (table,) = (each for each in tables_of(tmp_path) if "scored" in each.title)
+    assert cell(table, "strange", "SI-SDR, dB").show().startswith("8.0 [") and "unheard" not in table.title
+    assert any("various lengths at various rates" in note for note in table.notes)
+
+
 def test_memory_that_is_not_the_process_says_whose_it_is(tmp_path: Path) -> None:
     for name, of in (("one", "GPU"), ("two", "process")):
         with RunFolder.open_or_create(tmp_path, config(recipe=name, name=name), {}, None, {"corpus_hash": "abc"}) as folder:

@@ -33,6 +33,8 @@ ELSEWHERE |= {"class_accuracy": ("Classes right", 2), "class_accuracy_both": ("A
 ELSEWHERE |= {"bss_sdr": ("BSS SDR, dB", 1), "bss_isr": ("ISR, dB", 1)}
 ELSEWHERE |= {"bss_sir": ("SIR, dB", 1), "bss_sar": ("SAR, dB", 1)}
 ELSEWHERE |= {"equal_separation": ("Equally separated", 2)}  # columns that are there only where a run has the figure
+ABSOLUTE = {"si_sdr": ("SI-SDR, dB", 1), "snr": ("SNR, dB", 1)}  # columns for runs that know of no mixture
+PLACED_BY = (MAIN, BY_LABEL, *ABSOLUTE, "ca_sdri", "capi_sdri", "label_set_accuracy")  # a run is placed by the first it has
 SPLITS = {"test": "unheard recordings", "seen": "new scenes of the training recordings"}
 LEGEND = (
     "[ ]: 95 % interval. SI-SDRi: each source with the estimate that separates it best, or with that of its label. Tie "
@@ -77,14 +79,14 @@ def make_tables(runs: Sequence[RunRecord], published_csv: Path | None, show_all:
 def list_runs(root: Path) -> Table:
     """Every run below `root`, the newest first."""
     runs = sorted(read_runs(root), key=lambda run: run.started or "", reverse=True)
-    headings = ("State", "When", "Wall time", "SI-SDRi", "Recipe", "Corpus", "Profile", "Run")
+    headings = ("State", "When", "Wall time", "SI-SDRi", "by label", "Recipe", "Corpus", "Profile", "Run")
     return Table(f"Runs in {root}", headings, tuple(map(_listed, runs)), () if runs else ("No runs here yet.",))
 
 
 def _listed(run: RunRecord) -> Line:
     corpus, profile = run.config["task"]["corpus"], run.config["profile"]
     when = (run.finished or run.started or "")[:16].replace("T", " ")
-    figures = (_wall(run), _cell(run, "test", _main(run, "test"), ci=False))
+    figures = (_wall(run), _cell(run, "test", MAIN, ci=False), _cell(run, "test", BY_LABEL, ci=False))
     words = (run.config["recipe"], corpus_words(corpus), profile, run.id)  # the long one last: there it breaks nothing
     facts = {"corpus": corpus, "profile": profile, "split": "test"}
     return Line((text(run.state), text(when), *figures, *map(text, words)), facts)
@@ -95,7 +97,7 @@ def _comparisons(runs: Iterable[RunRecord]) -> list[Table]:
     groups: dict[tuple[str, str], list[list[RunRecord]]] = {}
     for run in runs:
         for split in run.metrics:
-            if any(figures_of(run, split, metric) for metric in (MAIN, BY_LABEL, *ELSEWHERE)):
+            if any(figures_of(run, split, metric) for metric in (MAIN, BY_LABEL, *ABSOLUTE, *ELSEWHERE)):
                 same_settings = groups.setdefault((split, json.dumps(scene_settings(run, split), sort_keys=True)), [])
                 home = next((group for group in same_settings if _same_input(run, group[0], split)), None)
                 same_settings.append([run]) if home is None else home.append(run)
@@ -119,17 +121,18 @@ def _missed(run: RunRecord, split: str) -> int | None:
     main = _main(run, split)
     if figures_of(run, split, main) is None:
         return None
-    name = "missed" if main == MAIN else "missed_by_label"
+    name = "missed_by_label" if main == BY_LABEL else "missed"
     return int(((run.metrics[split].get(name) or {}).get("all") or {}).get("n") or 0)
 
 
 def _main(run: RunRecord, split: str) -> str:
-    """The metric that a run is placed by: by separation, which all methods have; older runs have it by label alone."""
-    return MAIN if figures_of(run, split, MAIN) else BY_LABEL
+    """The metric that a run is placed by: by separation, which most have; older runs have it by label alone."""
+    return next((metric for metric in PLACED_BY if figures_of(run, split, metric)), MAIN)
 
 
 def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
-    extra = {name: facts for name, facts in ELSEWHERE.items() if any(figures_of(run, split, name) for run in runs)}
+    bare = {name: facts for name, facts in ABSOLUTE.items() if any(_main(run, split) in ABSOLUTE for run in runs)}
+    extra = {name: facts for name, facts in (bare | ELSEWHERE).items() if any(figures_of(run, split, name) for run in runs)}
     headings = ["Method", "Supervision", "Corpus", "Profile", "Split", "Sources / scenes", "SI-SDRi, dB"]
     headings += ["Tie group", "Median", "SI-SDRi by label, dB", "Input SI-SDR"]
     headings += [*(heading for heading, _ in extra.values()), "F frame (chance)", "F clip (chance)"]
@@ -140,7 +143,9 @@ def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     first = runs[0]
     task, settings = first.config["task"], scene_settings(first, split)
     sounds = f" (content {str(settings['sounds'])[:8]})" if settings["sounds"] else ""
-    title = f"{task['name']} on {corpus_words(task['corpus'])} sounds{sounds}, {split}: {SPLITS.get(split, split)}"
+    strange = first.config.get("kind") == "external" and task["corpus"] == "files"  # nobody knows where they come from
+    gloss = "" if strange else f": {SPLITS.get(split, split)}"
+    title = f"{task['name']} on {corpus_words(task['corpus'])}{'' if strange else ' sounds'}{sounds}, {split}{gloss}"
     return Table(title, tuple(headings), rows, _notes(runs, settings, tied_by), FOLDABLE)
 
 
@@ -250,7 +255,8 @@ def _notes(runs: Sequence[RunRecord], settings: Mapping[str, Any], tied_by: str)
     mixing = ", ".join(f"{key} {_plain(value)}" for key, value in settings["mixing"].items())
     classes = ", ".join(settings["classes"] or [])
     seconds = "various lengths" if settings["seconds"] is None else f"{settings['seconds']:g} s"
-    facts = [f"{seconds} at {settings['sample_rate_hz']} Hz", mixing, f"classes {classes}" if classes else "no labels"]
+    rate = "various rates" if settings["sample_rate_hz"] is None else f"{settings['sample_rate_hz']} Hz"
+    facts = [f"{seconds} at {rate}", mixing, f"classes {classes}" if classes else "no labels"]
     scenes = f"Scenes: {'; '.join(filter(None, facts))}."
     notes = [SYNTHETIC_NOTE] if is_synthetic(str(settings["corpus"])) else []
     if any(run.config.get("supervision") == "oracle" for run in runs):
