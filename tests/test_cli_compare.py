@@ -61,6 +61,12 @@ def test_a_run_and_itself_differ_by_nothing_and_it_is_said():
     assert "0.00 [0.00, 0.00]" in told.output and "better" not in told.output
 
 
+def test_a_model_and_itself_in_half_precision_are_not_told_apart():
+    told = call(FRAME, next(REFERENCE.glob("weak_label-*-0974782c")).name, "--metric", "si_sdri_by_label")
+    over_all = lines(told.output, "si_sdri_by_label, dB")
+    assert len(over_all) == 2 and all("no difference found" in line for line in over_all)
+
+
 def test_what_only_one_has_is_named():
     told = call(FRAME, STRONG)
     assert "Only A has f_measure_frame, f_measure_clip." in told.output and not lines(told.output, "f_measure")

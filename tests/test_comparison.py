@@ -137,8 +137,23 @@ def test_the_interval_is_that_of_the_differences_themselves():
 def test_rounding_is_no_difference():
     values = np.random.default_rng(0).normal(size=60)
     assert not overall(scored(values), scored(values + 1e-8, run="b")).excludes_zero
-    assert excludes_zero((0.001, 0.1)) and excludes_zero((-1, -0.1))
-    assert not excludes_zero((-1, 1)) and not excludes_zero((0, 1)) and not excludes_zero(None)
+    assert excludes_zero((0.01, 0.1), "dB") and excludes_zero((-1, -0.1), "dB")
+    assert not excludes_zero((-1, 1), "dB") and not excludes_zero((0, 1), "dB") and not excludes_zero(None, "dB")
+
+
+def test_less_than_half_of_the_last_digit_that_is_printed_is_no_difference():
+    for unit, half in (("dB", 0.005), ("ratio", 0.0005), ("", 0.0005)):
+        assert excludes_zero((1.02 * half, 1.0), unit) and excludes_zero((-1.0, -1.02 * half), unit)
+        assert not excludes_zero((0.98 * half, 1.0), unit) and not excludes_zero((-1.0, -0.98 * half), unit)
+    values = np.random.default_rng(0).normal(size=60)
+    shifted = {shift: overall(scored(values), scored(values + shift, run="b")) for shift in (0.004, 0.006)}
+    assert not shifted[0.004].excludes_zero and shifted[0.006].excludes_zero
+
+
+def test_a_model_in_half_precision_is_not_told_apart_from_itself():
+    whole, half = (read_rows(next(REFERENCE.glob(f"weak_label-*-{name}"))) for name in ("5512a33f", "0974782c"))
+    found = paired_differences(whole, half, n_resamples=1000)["test"]["si_sdri_by_label"]["all"]
+    assert found.value != 0 and abs(found.value) < 0.005 and not found.excludes_zero
 
 
 def test_weights_count_as_repetitions():

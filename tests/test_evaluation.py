@@ -125,6 +125,22 @@ def bad(sound, i, value):
         ({"reference_labels": "ab"}, "reference_labels: wanted a list of labels"),
         ({"reference_labels": ["a", ""]}, "reference_labels, scene 0: '' is no label"),
         ({"reference_labels": ["a", 3]}, "reference_labels, scene 0: 3 is no label"),
+        ({"sample_rate_hz": 0}, "sample_rate_hz: must be a positive whole number, such as 16000, got 0"),
+        ({"sample_rate_hz": -16000}, "sample_rate_hz: must be a positive whole number, such as 16000, got -16000"),
+        ({"sample_rate_hz": "16k"}, "sample_rate_hz: must be a positive whole number, such as 16000, got '16k'"),
+        ({"sample_rate_hz": float("nan")}, "got nan"),
+        ({"sample_rate_hz": True}, "got True"),
+        ({"sample_rate_hz": [16000]}, "got [16000]"),
+        ({"estimate_labels": 5, "reference_labels": ["a", "b"]}, "estimate_labels: wanted a list of labels"),
+        ({"reference_labels": np.array(3)}, "reference_labels: wanted a list of labels"),
+        ({"estimate": [E], "reference": [S], "reference_labels": [5]}, "reference_labels: wanted a list of labels for each"),
+        ({"metrics": 5}, "metrics: wanted a list of names such as ['si_sdr'], got 5"),
+        ({"metrics": [5]}, "metrics: wanted a list of names such as ['si_sdr'], got [5]"),
+        ({"estimate": [E], "reference": [S], "mixture": 5}, "mixture"),
+        ({"estimate": [E], "reference": [S], "mixture": "mix.wav"}, "mixture: wanted an array or a tensor"),
+        ({"mixture": 5}, "mixture"),
+        ({"estimate": 5}, "estimate"),
+        ({"reference": None}, "reference"),
         ({"estimate": E[None], "reference": S[None], "reference_labels": ["a", "b"]}, "a list of labels for each scene, in a"),
     ],
 )
@@ -146,3 +162,21 @@ def test_the_example_of_the_docstring_works():
     figures = sepbench.evaluate(estimate=E, reference=S, mixture=X, sample_rate_hz=RATE_HZ)
     assert figures["summary"]["si_sdri"]["mean"] == pytest.approx(20, abs=3)
     assert "figures[\"summary\"][\"si_sdri\"][\"mean\"]" in sepbench.evaluate.__doc__
+
+
+def test_every_metric_of_the_signature_has_an_entry_in_the_summary():
+    empty = {"mean": None, "median": None, "n": 0, "undefined": 0, "ci95": None}
+    nothing = np.zeros((0, 800))
+    labels = {"estimate_labels": [], "reference_labels": []}
+    for given in ({"estimate": nothing}, {"estimate": nothing, **labels}, {"estimate": E[:0]}):
+        told = evaluate(reference=nothing, mixture=X, **given)
+        assert told["summary"].keys() == told["signature"].keys()
+        assert told["summary"]["si_sdri"] == told["summary"]["si_sdr_mixture"] == empty
+    told = evaluate(estimate=E, reference=nothing, mixture=X, metrics=["snr"])
+    assert told["summary"] == {"snr": empty}
+
+
+def test_a_sample_rate_is_taken_as_any_whole_number():
+    expected = evaluate(estimate=E, reference=S, sample_rate_hz=16000)
+    for rate_hz in (np.int64(16000), 16000.0):
+        assert evaluate(estimate=E, reference=S, sample_rate_hz=rate_hz) == expected

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from made_up_runs import called, made_up, put
@@ -142,3 +143,29 @@ def test_the_command_says_what_it_did(results: Path, reference: Path, capsys: py
     assert called("freeze", results, "--to", reference) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert called("freeze", results, "--to", results) == called("freeze", results, "--to", reference, "--only", "x") == 2
+
+
+@pytest.mark.parametrize("damaged", ["metrics.json", "rows.parquet", "config.yaml"])
+@pytest.mark.parametrize("damage", ["absent", "empty"])
+def test_a_damaged_run_is_refused_and_nothing_is_written(
+    results: Path, reference: Path, damaged: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run,) = results.iterdir()
+    if damage == "absent":
+        (run / damaged).unlink()
+    else:
+        (run / damaged).write_bytes(b"")
+    assert called("freeze", results, "--to", reference) == 2
+    told = capsys.readouterr().err
+    assert damaged in told and str(run) in told and told.count("\n") == 1 and "Traceback" not in told
+    assert not reference.exists()
+
+
+def test_rows_with_a_figure_that_is_none_are_not_frozen(results: Path, reference: Path) -> None:
+    (run,) = results.iterdir()
+    table = pq.read_table(run / "rows.parquet")
+    values = [float("nan"), *table.column("value").to_pylist()[1:]]
+    pq.write_table(table.set_column(table.column_names.index("value"), "value", [values]), run / "rows.parquet")
+    with pytest.raises(UserError, match=r"rows\.parquet: value is nan in 1 of"):
+        freeze(results, reference)
+    assert not reference.exists()

@@ -45,7 +45,7 @@ USES = {
             "results", "tables", "report"},
 }
 ROOM_OF = {  # files that are one room together
-    "results_format": "results", "options": "cli", "options_recipe": "cli", "printing": "cli",
+    "results_format": "results", "results_checks": "results", "options": "cli", "options_recipe": "cli", "printing": "cli",
     "cli_data": "cli", "cli_score": "cli", "cli_compare": "cli", "cli_scenes": "cli", "cli_check": "cli",
     "judge_case": "judge", "ties": "comparison", "worst": "drill", "scene_files": "drill",
     "score_files": "score", "score_names": "score", "score_layouts": "score", "score_manifest": "score",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -273,3 +274,79 @@ def test_a_broken_run_is_named(tmp_path: Path, damage: str) -> None:
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nowhere: no such folder"):
         read_runs(tmp_path / "nowhere")
+
+
+def finished(root: Path) -> Path:
+    with opened(root) as run:
+        run.append_rows("test", 0, rows("a", "b"))
+        run.finish({})
+    return run.path
+
+
+@pytest.mark.parametrize(
+    ("metrics", "said"),
+    [
+        ([], "it all is []"),
+        ({"test": 3}, "test is 3"),
+        ({"test": {"si_sdri": 3}}, "test.si_sdri is 3"),
+        ({"test": {"si_sdri": {"all": 3}}}, "test.si_sdri.all is 3"),
+        ({"test": {"si_sdri": {"all": {"mean": "high"}}}}, "test.si_sdri.all.mean is 'high', not a number"),
+        ({"test": {"si_sdri": {"all": {"mean": float("nan")}}}}, "test.si_sdri.all.mean is nan, not a number"),
+        ({"test": {"si_sdri": {"all": {"ci95": [1]}}}}, "test.si_sdri.all.ci95 is [1], not two numbers"),
+        ({"test": {"si_sdri": {"class": [1]}}}, "test.si_sdri.class is [1]"),
+        ({"test": {"si_sdri": {"class": {"dog": 1}}}}, "test.si_sdri.class.dog is 1"),
+    ],
+)
+def test_metrics_that_are_none_are_named_with_their_file(tmp_path: Path, metrics: object, said: str) -> None:
+    path = finished(tmp_path) / "metrics.json"
+    path.write_text(json.dumps(metrics))
+    with pytest.raises(UserError) as caught:
+        read_runs(tmp_path)
+    assert str(caught.value).startswith(f"{path}: {said}") and "Restore it" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("part", ["config", "provenance", "wall_s"])
+def test_a_run_json_with_a_number_for_a_part_is_named(tmp_path: Path, part: str) -> None:
+    path = finished(tmp_path) / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), part: 3}))
+    with pytest.raises(UserError, match=rf"run\.json: {part} is 3, not a mapping"):
+        read_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "said"),
+    [
+        ("value", None, "no column value in it"),
+        ("value", ["3", "4"], "column value does not hold numbers throughout"),
+        ("value", [1.0, float("nan")], "value is nan in 1 of 2 rows, test/b/si_sdri the first"),
+        ("value", [float("inf"), 1.0], "value is inf in 1 of 2 rows, test/a/si_sdri the first"),
+        ("value", [None, 1.0], "value is nan in 1 of 2 rows"),
+        ("weight", [1.0, float("nan")], "weight is nan in 1 of 2 rows"),
+        ("scene", [1, 2], "column scene does not hold text throughout"),
+        ("scene", ["a", None], "column scene does not hold text throughout"),
+        ("source", [0, None], "column source does not hold whole numbers throughout"),
+    ],
+)
+def test_rows_that_are_no_figures_are_named_with_their_file(
+    tmp_path: Path, column: str, values: list | None, said: str
+) -> None:
+    path = finished(tmp_path) / "rows.parquet"
+    rewrite(path, column, values)
+    with pytest.raises(UserError) as caught:
+        read_rows(path.parent)
+    assert str(caught.value).startswith(f"{path}: {said}") and "Restore it" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def rewrite(path: Path, column: str, values: list | None) -> None:
+    """Put `values` in the place of a column of the rows at `path`; None: leave it out."""
+    table = pq.read_table(path)
+    index = table.column_names.index(column)
+    pq.write_table(table.remove_column(index) if values is None else table.set_column(index, column, [values]), path)
+
+
+def test_every_reference_run_is_whole(repo: Path) -> None:
+    runs = read_runs(repo / "results" / "reference")
+    scored = [run for run in runs if (run.path / "rows.parquet").is_file()]
+    assert len(scored) > 5 and all(len(read_rows(run.path)["value"]) for run in scored)

@@ -26,7 +26,7 @@ def test_the_run_has_the_rows_that_any_run_has(tmp_path):
     assert run.metrics["test"]["si_sdri"]["all"]["ci95"] == told["summary"]["si_sdri"]["ci95"]
 
 
-def test_systems_on_the_same_references_stand_in_one_table_and_the_same_again_replaces_itself(tmp_path):
+def test_systems_on_the_same_references_stand_in_one_table_and_only_the_same_again_replaces_itself(tmp_path):
     ref, est = two_scenes(tmp_path)
     for scene in "ab":  # a blind system with a false alarm
         for i in range(3):
@@ -40,7 +40,12 @@ def test_systems_on_the_same_references_stand_in_one_table_and_the_same_again_re
     assert "blind" in render([table])
     put(ref / "b/0_dog.wav", AUDIO[2])
     figures(tmp_path, "--reference", ref, "--estimate", est)
-    assert len(read_runs(tmp_path / "runs")) == 2 and len(make_tables(read_runs(tmp_path / "runs"), None)) == 2
+    runs = read_runs(tmp_path / "runs")
+    assert len(runs) == 3 and len(make_tables(runs, None)) == 2
+    assert len({run.config["estimates"] for run in runs}) == len({run.config["references"] for run in runs}) == 2
+    put(ref / "b/mixture.wav", AUDIO[3])
+    figures(tmp_path, "--reference", ref, "--estimate", est)
+    assert len(read_runs(tmp_path / "runs")) == 4
 
 
 def written_scenes(ref, **more):
@@ -81,3 +86,32 @@ def test_a_part_of_the_written_scenes_does_not_pass_for_all(tmp_path):
     assert ".scenes.json: not all scenes were written yet" in refused("--reference", ref, "--estimate", est)
     write_json(ref / "scenes.json", {"task": {}})
     assert "scenes.json: no split, scenes_hash, corpus_hash in it" in refused("--reference", ref, "--estimate", est)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"task": "urban"}, "task must be an object, got 'urban'"),
+        ({"task": None}, "task must be an object, got null"),
+        ({"split": 3}, "split must be a text, got 3"),
+        ({"split": ""}, "split must be a text"),
+        ({"scenes_hash": 5}, "scenes_hash must be a text"),
+        ({"scenes_hash": {"test": 5}}, "scenes_hash must be a text"),
+        ({"corpus_hash": ["a"]}, "corpus_hash must be a text"),
+        ({"task": {}}, "task.corpus must be a text, got null"),
+        ({"task": {"corpus": "urban"}}, "task.classes must be a list of texts"),
+        ({"task": {"corpus": "urban", "classes": "dog"}}, "task.classes must be a list of texts"),
+        ({"task": {"corpus": "urban", "classes": [1]}}, "task.classes must be a list of texts"),
+        ({"task": {"corpus": "urban", "classes": [], "scenes": [2]}}, "task.scenes must be an object of whole numbers"),
+        ({"task": {"corpus": "urban", "classes": [], "scenes": {"test": "x"}}}, "task.scenes must be an object of whole"),
+        ({"task": {"corpus": "urban", "classes": [], "minimum_active": None}}, "task.minimum_active must be a whole number"),
+        ({"task": {"corpus": "urban", "classes": [], "mixing": 3}}, "task.mixing must be an object"),
+        ({"task": {"corpus": "urban", "classes": [], "splits": "fold"}}, "task.splits must be an object"),
+        ({"task": {"corpus": "urban", "classes": [], "sample_rate_hz": "16k"}}, "task.sample_rate_hz must be a number"),
+    ],
+)
+def test_a_scenes_json_of_other_types_is_one_line(tmp_path, more, said):
+    ref, est = two_scenes(tmp_path)
+    written_scenes(ref, **more)
+    line = refused("--reference", ref, "--estimate", est, "--results", tmp_path / "runs")
+    assert "scenes.json: " + said in line and not (tmp_path / "runs").exists()

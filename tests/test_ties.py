@@ -114,6 +114,18 @@ def test_letters_follow_the_intervals_of_the_pairs():
     assert set(told.values()) == {True, False}
 
 
+def test_less_than_is_printed_tells_no_runs_apart():
+    base = np.random.default_rng(0).normal(0, 5, 200)
+    rows = {"one": run(base), "same": run(base + 0.004), "more": run(base + 0.02)}
+    assert tie_groups(rows, "si_sdri", "test") == {"more": "a", "same": "b", "one": "b"}
+
+
+@pytest.mark.parametrize("split", ["test", "seen"])
+def test_a_model_in_half_precision_shares_its_letters_with_itself(split):
+    rows = {name: read_rows(next(REFERENCE.glob(f"weak_label-*-{name}"))) for name in ("5512a33f", "0974782c")}
+    assert set(tie_groups(rows, "si_sdri_by_label", split).values()) == {"a"}
+
+
 def test_only_what_both_have_tells_them_apart():
     easy, whole = run(np.r_[np.zeros(100), np.full(100, 20.0)]), run(np.zeros(200))
     half = {name: column[:100] for name, column in whole.items()}

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from sepbench.cli_scenes import worst
 from sepbench.errors import UserError
+from sepbench.options import Door
 from sepbench.results import read_rows, read_runs
-from sepbench.worst import COLUMNS, as_csv, rank_scenes, safe_name, scenes_in
+from sepbench.worst import COLUMNS, PREFERRED, as_csv, rank_scenes, safe_name, scenes_in, usual_metric
 
 REFERENCE = Path(__file__).resolve().parents[1] / "results" / "reference"
 
@@ -127,3 +130,42 @@ def test_listing_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "torch" not in done.stdout.split()
+
+
+# the metric, where none is asked for
+
+
+def test_the_first_of_the_usual_metrics_that_was_measured_in_the_split_ranks():
+    assert usual_metric(ROWS, "test") == "si_sdri"
+    for i, name in enumerate(PREFERRED):
+        rows = columns(*[("s1", 0, "dog", each, 1.0) for each in ("over_separation", *reversed(PREFERRED[i:]))])
+        assert usual_metric(rows, "test") == name
+        assert rank_scenes(rows, name, "test", 1).failures[0].value == 1.0
+    assert usual_metric(columns(("s1", 0, "dog", "over_separation", 1.0)), "test") == "si_sdri"  # which is then refused
+
+
+def listed(*words: object):
+    arguments = ["worst", *map(str, words), "--no-wavs", "--results", str(REFERENCE)]
+    return CliRunner().invoke(Door(commands={"worst": worst}), arguments, prog_name="sepbench")
+
+
+def test_a_run_without_si_sdri_is_ranked_by_what_it_has_and_it_is_said():
+    by_label = next(REFERENCE.glob("weak_label-*-5512a33f")).name
+    told = listed(by_label, "-n", 3)
+    assert told.exit_code == 0, told.output
+    assert "the 3 worst" in told.output and "Ranked by si_sdri_by_label, for the run has no si_sdri" in told.output
+    asked = listed(by_label, "-n", 3, "--metric", "si_sdri_by_label")
+    assert asked.exit_code == 0 and "Ranked by" not in asked.output
+    assert asked.output.strip() == told.output.partition("Ranked by")[0].strip()
+
+
+def test_a_run_that_has_si_sdri_is_ranked_by_it():
+    told = listed(next(REFERENCE.glob("weak_label-*-0974782c")).name)
+    assert told.exit_code == 0 and "si_sdri" in told.output
+    assert "by_label" not in told.output and "Ranked by" not in told.output
+
+
+def test_a_metric_that_is_asked_for_and_absent_is_an_error():
+    told = listed(next(REFERENCE.glob("weak_label-*-5512a33f")).name, "--metric", "si_sdri")
+    assert told.exit_code == 2 and "--metric si_sdri: the run did not measure it" in told.stderr
+    assert "Did you mean 'si_sdri_by_label'" in told.stderr

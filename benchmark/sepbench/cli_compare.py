@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from sepbench.results import RunRecord
     from sepbench.tables_format import Line, Table
 
-DIGITS = {"dB": 2, "ratio": 3}
 LEGEND = (
     "[ ]: 95 % interval of the paired difference, drawing scenes. "
-    "No difference found: it holds 0, which is no proof that there is none."
+    "No difference found: it holds 0, or less than half of the last digit, which is no proof that there is none."
 )
 
 
@@ -155,10 +154,11 @@ def _facts(runs: Sequence[RunRecord], split: str) -> dict[str, str]:
 def _line(
     runs: Sequence[RunRecord], metric: str, shown: str, difference: Difference, facts: Mapping[str, str]
 ) -> Line:
+    from sepbench.comparison import DIGITS
     from sepbench.tables_format import Cell, Line, text
 
     unit = difference.unit
-    look: dict[str, Any] = {"unit": unit, "digits": DIGITS.get(unit, 3), "n": difference.n}
+    look: dict[str, Any] = {"unit": unit, "digits": DIGITS[unit], "n": difference.n}
     counts = f"{difference.n} / {difference.scenes}"
     return Line(
         (

@@ -64,7 +64,7 @@ def scenes(
 
 @click.command()
 @click.argument("run", type=FILE)
-@click.option("--metric", default="si_sdri", show_default=True, metavar="NAME", help="The figure that counts.")
+@click.option("--metric", metavar="NAME", help="The figure that counts.  [default: si_sdri, or the nearest that RUN has]")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=10, show_default=True, help="How many scenes.")
 @split_option
 @click.option("-o", "--out", type=FOLDER, metavar="DIR", help="Where their sounds go.  [default: worst/RUN]")
@@ -75,7 +75,7 @@ def scenes(
 @device_option
 @threads_option
 def worst(
-    run: Path, metric: str, number: int, split: str, out: Path | None, best: bool, no_wavs: bool,
+    run: Path, metric: str | None, number: int, split: str, out: Path | None, best: bool, no_wavs: bool,
     data: list[tuple[str, str]], results: Path, device: str, threads: int | None,
 ) -> None:  # fmt: skip
     """List the scenes on which RUN fails most, and write their sounds: DIR/reference and DIR/estimate, a folder each.
@@ -85,11 +85,14 @@ def worst(
     from sepbench.cli_compare import finished_record
     from sepbench.results import read_rows
     from sepbench.tables_format import render
-    from sepbench.worst import rank_scenes
+    from sepbench.worst import PREFERRED, rank_scenes, usual_metric
 
     record = finished_record(run_folder(run, results))
-    ranking = rank_scenes(read_rows(record.path), metric, split, number, best)
+    rows = read_rows(record.path)
+    ranking = rank_scenes(rows, metric or usual_metric(rows, split), split, number, best)
     click.echo(render([ranked(record, ranking, split, best)]))
+    if metric is None and ranking.metric != PREFERRED[0]:
+        click.echo(f"Ranked by {ranking.metric}, for the run has no {PREFERRED[0]}; --metric chooses another.")
     if no_wavs or not ranking.failures:
         return
     kind = "best" if best else "worst"

@@ -17,7 +17,7 @@ from sepbench.metrics import EVENTS, FACTS, LEVELS, METRICS, OUTCOMES
 from sepbench.results import RunRecord
 from sepbench.statistics import N_RESAMPLES, POOLED, SEED, Columns, Figure, Interval, intervals, mean_figure
 
-ACCURACY = 1e-6  # dB or ratio: metrics are no more exact, so less than this is no difference between methods
+DIGITS = {"dB": 2, "ratio": 3, "": 3}  # of a difference by its unit, after the point: what is not printed does not count
 SAME_INPUT_DB = 0.01  # on the same scenes, the SI-SDR of the mixture agrees far better than this
 
 
@@ -37,12 +37,17 @@ class Difference:
     @property
     def excludes_zero(self) -> bool:
         """Whether the scenes tell the two apart."""
-        return excludes_zero(self.ci95)
+        return excludes_zero(self.ci95, self.unit)
 
 
-def excludes_zero(ci95: Interval | None) -> bool:
-    """Whether an interval leaves no room for "no difference", to the accuracy of the metrics. False for no interval."""
-    return ci95 is not None and (ci95[0] > ACCURACY or ci95[1] < -ACCURACY)
+def excludes_zero(ci95: Interval | None, unit: str) -> bool:
+    """Whether an interval leaves no room for "no difference". False for no interval.
+
+    Half of the last digit that is printed is none yet (0.005 dB, 0.0005 of a ratio): rounded otherwise in its
+    arithmetic, a model differs from itself by as much.
+    """
+    least = 0.5 * 10.0 ** -DIGITS[unit]
+    return ci95 is not None and (ci95[0] > least or ci95[1] < -least)
 
 
 def paired_differences(

@@ -11,7 +11,7 @@ from pathlib import Path
 from sepbench.check_pairing import apart, recipe_names, runs_in, why_not
 from sepbench.errors import UserError
 from sepbench.metrics import METRICS
-from sepbench.results import RunRecord
+from sepbench.results import RunRecord, read_rows
 from sepbench.storage import write_bytes, write_text
 from sepbench.tolerances import FILE, first_text
 
@@ -36,7 +36,8 @@ def freeze(results: Path, reference: Path, only: Sequence[str] = (), replace: bo
     """Copy the finished runs in `results` to `reference`, and say in lines what was done.
 
     Either all of it is done or, by UserError, nothing: where a run of the same kind is frozen and `replace` is not set,
-    where two runs are of one kind, and where there is no finished run. Writes tolerances.yaml where there is none.
+    where two runs are of one kind, where one is damaged, and where there is no finished run. Writes tolerances.yaml
+    where there is none.
     """
     if reference.exists() and not reference.is_dir():
         raise UserError(f"--to {reference}: that is a file. Name a folder for the frozen runs.")
@@ -45,6 +46,7 @@ def freeze(results: Path, reference: Path, only: Sequence[str] = (), replace: bo
     chosen = runs_in(results, recipe_names(only, every.all, str(results)), but_results)
     if not chosen.finished:
         raise UserError(f"{results}: no finished run to freeze. `sepbench run recipes/weak_label` makes one.")
+    _check_whole(chosen.finished)
     _check_one_of_each_kind(chosen.finished)
     frozen = runs_in(reference, but=but_reference).finished if reference.is_dir() else []
     steps = [_Step(run, next((old for old in frozen if not why_not(old, run)), None)) for run in chosen.finished]
@@ -55,6 +57,15 @@ def freeze(results: Path, reference: Path, only: Sequence[str] = (), replace: bo
     lines += [f"{run.id}: is {run.state}, left out" for run in chosen.unfinished]
     lines += [f"{run.id}: holds statistics and no rows, left out" for run in chosen.without_rows]
     return [*lines, *_tolerances(reference, chosen.finished)]
+
+
+def _check_whole(runs: Sequence[RunRecord]) -> None:
+    """UserError where a run lacks a file, or its rows are no figures; its metrics were checked when it was read."""
+    for run in runs:
+        if missing := [name for name in KEPT if not _content(run.path / name)]:
+            raise UserError(f"{run.path}: {', '.join(missing)} is empty or not there. "
+                            "Restore it, or run again in another folder.")
+        read_rows(run.path)
 
 
 def _check_one_of_each_kind(runs: Sequence[RunRecord]) -> None:

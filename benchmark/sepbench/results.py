@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sepbench.errors import UserError
+from sepbench.results_checks import check_metrics, check_rows, check_run
 from sepbench.results_format import FORMAT, RENAMED, config_now, renamed, tables_now
 from sepbench.scene import Row
 from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, write_bytes, write_json, write_text
@@ -207,12 +208,13 @@ def read_runs(root: Path) -> list[RunRecord]:
 def read_rows(folder: Path) -> dict[str, np.ndarray]:
     """The rows of a finished run as one array per column of Row: (row,) each, strings as objects.
 
-    UserError where it has none (statistics of labels alone) or they cannot be read.
+    UserError where it has none (statistics of labels alone), or where they cannot be read or are no figures.
     """
     folder = Path(folder)
     if not (folder / "rows.parquet").is_file():
         raise UserError(f"{folder}: holds no rows (no rows.parquet). Name a finished run that was scored.")
     columns = _columns(_read_parquet(folder / "rows.parquet"))
+    check_rows(folder / "rows.parquet", columns)
     names = renamed(_run_json(folder) or {"format": FORMAT})
     for old, new in names.items():
         columns["metric"][columns["metric"] == old] = new
@@ -252,6 +254,7 @@ def _record(path: Path, run: Mapping[str, Any]) -> RunRecord:
 def _metrics(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     names = renamed(run)
     metrics = read_json(path / "metrics.json")
+    check_metrics(path / "metrics.json", metrics)
     return {split: {names.get(name, name): held for name, held in own.items()} for split, own in metrics.items()}
 
 
@@ -268,9 +271,7 @@ def _run_json(folder: Path) -> dict[str, Any] | None:
             f"{path}: written by format {run['format']}; this sepbench reads format {FORMAT}. "
             "Use the sepbench that wrote it, or move it away."
         )
-    missing = [key for key in ("id", "config", "config_hash", "state") if key not in run]
-    if missing:
-        raise UserError(f"{path}: no {', '.join(missing)} in it. Restore it, or move its folder away.")
+    check_run(path, run)
     return run
 
 

@@ -21,7 +21,8 @@ def tie_groups(
     """{run id: letters}, a compact letter display (Piepho 2004): "a" is the best group, "ab" belongs to two.
 
     Two runs share a letter if and only if the 95 % interval of their paired difference, on the scenes and sources that
-    both have, includes 0 or cannot be had. Not to be told apart is not to be equal: with few scenes, all share "a".
+    both have, leaves room for none (`excludes_zero`) or cannot be had. Not to be told apart is not to be equal: with few
+    scenes, all share "a".
     Runs without rows of `metric` in `split` are absent. `rows`: those of each run, as `read_rows` gives them.
 
     There is no correction for multiple comparisons: two runs are told apart by the rule of `sepbench compare`, whichever
@@ -37,7 +38,8 @@ def tie_groups(
     order = sorted(range(len(table.runs)), key=lambda i: (falling * table.means[i], table.runs[i]))
     pairs = list(combinations(order, 2))
     bounds = intervals([table.figure(i, j) for i, j in pairs], n_resamples, seed)
-    different = {pair for pair, ci95 in zip(pairs, bounds) if excludes_zero(ci95)}
+    unit = known.unit if known else ""
+    different = {pair for pair, ci95 in zip(pairs, bounds) if excludes_zero(ci95, unit)}
     tied = np.array([[i == j or not {(i, j), (j, i)} & different for j in order] for i in order])
     return {table.runs[i]: letters for i, letters in zip(order, letter_display(tied))}
 

@@ -15,6 +15,7 @@ from sepbench.metrics import EVENTS, FACTS, LEVELS, METRICS, OUTCOMES, expand
 from sepbench.statistics import POOLED, Columns
 
 INPUT = "si_sdr_mixture"
+PREFERRED = ("si_sdri", "si_sdri_by_label", "si_sdr", "snr", "ca_sdri", "capi_sdri")  # where none is asked for
 COLUMNS = ("rank", "scene", "metric", "value", "source", "label", "of_source", "input_si_sdr_db", "missed")
 
 
@@ -74,6 +75,12 @@ def rank_scenes(columns: Columns, metric: str, split: str, n: int, best: bool = 
     order = sorted(figures, key=lambda scene: (sign * figures[scene], scene))
     failures = [Failure(i, scene, figures[scene], of_scene[scene][1]) for i, scene in enumerate(order[:n], 1)]
     return Ranking(metric, metric in POOLED, tuple(failures), len(figures), tuple(sorted(of_scene.keys() - figures.keys())))
+
+
+def usual_metric(columns: Columns, split: str) -> str:
+    """What ranks the scenes of `split` where no metric is asked for: the first of PREFERRED that was measured there."""
+    there = set(columns["metric"][columns["split"] == split].tolist())
+    return next((name for name in PREFERRED if name in there), PREFERRED[0])
 
 
 def as_csv(ranking: Ranking) -> str:
