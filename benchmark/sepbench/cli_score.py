@@ -130,7 +130,18 @@ def report(found: Mapping[str, Any], json_file: Path | None = None) -> str:
     notes = (f"Counted: {counts}, skipped scenes {len(found['skipped'])}.", LEGEND)
     title = f"{found['name']}: {len(found['scenes'])} scenes ({found['layout']}; {found['labels']})"
     table = render([Table(title, ("Metric", "Mean", "Median", "n", "Undefined"), tuple(lines), notes)])
-    return "\n".join([table, *_skipped(found["skipped"]), *_next(found, json_file)])
+    return "\n".join([table, *_strange_labels(found), *_skipped(found["skipped"]), *_next(found, json_file)])
+
+
+def _strange_labels(found: Mapping[str, Any]) -> list[str]:
+    """A warning where labels count and those of the two sides have nothing in common."""
+    told = [each["labels"] for each in found["scenes"] if "labels" in each]
+    ours, theirs = ({label for each in told for label in each[side]} for side in ("references", "estimates"))
+    if not ours or not theirs or ours & theirs:
+        return []
+    shown = [", ".join(sorted(side)[:3]) + (" ..." if len(side) > 3 else "") for side in (theirs, ours)]
+    what = f"no label of the estimates ({shown[0]}) is one of the references' ({shown[1]})"
+    return [f"Warning: {what}. Name them alike, or say --labels none to score by separation alone."]
 
 
 def _skipped(skipped: list[dict[str, str]]) -> list[str]:

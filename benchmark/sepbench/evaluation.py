@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -52,11 +53,13 @@ def evaluate(
         scenes     [{"scene": "0", "pairs": [[reference, estimate], ...], "metrics": {metric: mean over references}}],
                    with the number of sources missed, extra and sign-flipped; without the metrics that are undefined
         summary    {metric: {"mean", "median", "n", "undefined", "ci95"}} over all sources; the 95 % interval of the
-                   mean, drawing scenes, is [low, high], or None of one scene alone
+                   mean, drawing scenes, is [low, high], or None of one scene alone; where nothing could be measured,
+                   "n" is 0 and "mean" is None
 
     ValueError, in one line, where shapes or labels do not fit, a sample is not finite, or a metric is unknown or wants
     what was not given.
     """
+    _check_rate(sample_rate_hz)
     references, estimates = _scenes(reference, "reference"), _scenes(estimate, "estimate")
     n = _same_number("estimate", len(estimates), "reference", len(references))
     many = not _is_one(reference)
@@ -77,9 +80,17 @@ def evaluate(
     for i in range(n):
         mixed = None if mixtures is None else mixtures[i]
         names, own = (None if side is None else side[i] for side in labels)
-        scene, answer = _scene(i, estimates[i], references[i], mixed, names, own, sample_rate_hz or 1)
+        scene, answer = _scene(i, estimates[i], references[i], mixed, names, own, int(sample_rate_hz or 1))
         rows += _judged(scene, answer, classes, wanted)
     return result(rows, {str(i): {} for i in range(n)}, wanted)
+
+
+def _check_rate(rate_hz: Any) -> None:
+    if rate_hz is None:
+        return
+    whole = isinstance(rate_hz, Integral) or (isinstance(rate_hz, float) and rate_hz.is_integer())
+    if isinstance(rate_hz, bool) or not whole or rate_hz <= 0:
+        raise ValueError(f"sample_rate_hz: must be a positive whole number, such as 16000, got {rate_hz!r}"[:200])
 
 
 def _is_one(array: Any) -> bool:
@@ -108,6 +119,10 @@ def _scenes(given: Any, name: str) -> list[Tensor]:
 
 def _mixtures(given: Any, many: bool) -> list[Tensor]:
     """One array (channel, time) for each scene."""
+    if many and not isinstance(given, (list, tuple)):
+        given = _sound(given, "mixture")
+        if not given.ndim:
+            raise ValueError("mixture is one number; wanted a mixture for each scene")
     held = list(given) if many else [given]
     mixtures = [_sound(each, f"mixture, scene {i}") for i, each in enumerate(held)]
     for i, each in enumerate(mixtures):
@@ -135,7 +150,7 @@ def _labels(given: Any, sounds: Sequence[Tensor], name: str, many: bool) -> list
     """A list of labels for each scene."""
     if given is None:
         return None
-    if isinstance(given, str) or (many and any(isinstance(own, str) for own in given)):
+    if not _is_list(given) or (many and not all(map(_is_list, given))):
         raise ValueError(f"{name}_labels: wanted a list of labels" + (" for each scene, in a list" if many else ""))
     labels = [[*own] for own in given] if many else [[*given]]
     _same_number(f"{name}_labels", len(labels), name, len(sounds))
@@ -147,9 +162,18 @@ def _labels(given: Any, sounds: Sequence[Tensor], name: str, many: bool) -> list
     return labels
 
 
+def _is_list(given: Any) -> bool:
+    """Whether it can be gone through more than once, and is no text. An array of no axes cannot."""
+    many = isinstance(given, Iterable) and hasattr(given, "__len__") and getattr(given, "ndim", 1) > 0
+    return many and not isinstance(given, (str, bytes))
+
+
 def _wanted(metrics: Sequence[str] | None, mixture: bool, labelled: bool) -> list[str]:
     if isinstance(metrics, str):
         raise ValueError(f"metrics: wanted a list such as ['{metrics}'], got a text")
+    if metrics is not None and not (_is_list(metrics) and all(isinstance(name, str) for name in metrics)):
+        got = " ".join(repr(metrics).split())[:60]
+        raise ValueError(f"metrics: wanted a list of names such as ['si_sdr'], got {got}")
     try:
         return answerable(metrics, mixture=mixture, labelled=labelled, where="metrics")
     except UserError as error:

@@ -43,7 +43,7 @@ def score(
 ) -> dict[str, Any]:  # fmt: skip
     """Judge the scenes of a listing; the dict that `--json` writes, with "run": the folder that was written.
 
-    `asked`: metrics, or None for all that the input can answer. The run replaces one of the same name and estimates.
+    `asked`: metrics, or None for all that the input can answer. The run replaces one of the same name and sounds.
     UserError, naming the file, for the first scene with something wrong; with `skip_bad` it is skipped, and counted,
     unless nothing is left. Nothing is written before all scenes are judged.
     """
@@ -165,20 +165,25 @@ def _config(
         "seed": 0,
         "inner": None,
         "estimates": _hash_of(f"{scene} {own[1]}" for scene, own in sorted(scored.hashes.items())),
+        "references": _scenes_hash(scored),
     }
+
+
+def _scenes_hash(scored: Scored) -> str:
+    """Of what was asked: the references and mixtures of all scenes that were scored."""
+    return _hash_of(f"{scene} {own[0]} {own[2]}" for scene, own in sorted(scored.hashes.items()))
 
 
 def _keep(
     listing: Listing, scored: Scored, config: dict[str, Any], task: Asked, results: Path, wall_s: float
 ) -> Path:
-    """The run's folder, in place of one that was made from the same estimates under the same name."""
+    """The run's folder, in place of one that was made from the same sounds under the same name."""
     path = results / run_id(config)
     if not locked(path):  # what another process is writing stays, and `open_or_create` says who it is
         shutil.rmtree(path, ignore_errors=True)
     corpus = {"hash": _hash_of(own[0] for _, own in sorted(scored.hashes.items()))}
     facts = provenance(Path(__file__).resolve().parents[2], {}, corpus)
-    drawn = _hash_of(f"{scene} {own[0]} {own[2]}" for scene, own in sorted(scored.hashes.items()))
-    facts |= {"scenes_hash": {task.split: drawn}, "recipe_folder": None, "layout": listing.layout}
+    facts |= {"scenes_hash": {task.split: _scenes_hash(scored)}, "recipe_folder": None, "layout": listing.layout}
     if task.config and not scored.skipped:  # else they are other scenes than those that were written
         facts |= {"corpus_hash": task.corpus_hash, "scenes_hash": {task.split: task.scenes_hash}}
     facts |= {"labels": listing.labels, "skipped": scored.skipped}

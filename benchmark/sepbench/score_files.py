@@ -7,7 +7,7 @@ checked for what is missing before the first sound is read.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from sepbench.errors import UserError
 from sepbench.score_names import AUDIO, by_stem, is_label, natural
 
 MIXTURE = "mixture"  # the stem of a mixture in the folder of its scene
+UNREAD = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".wv", ".ape", ".sph", *(f"{kind}.gz" for kind in AUDIO))
+SIDECARS = (".txt", ".json", ".csv", ".tsv", ".md", ".yaml", ".yml", ".jams", ".log", ".ini", ".db")  # no sounds, no matter
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,23 @@ def folder_contents(folder: Path) -> tuple[list[Path], list[Path]]:
         raise UserError(f"{folder}: cannot be read: {error.strerror}. Name a folder that you may read.") from error
     sounds = [Path(each.path) for each in entries if not each.is_dir() and each.name.lower().endswith(AUDIO)]
     return sorted(folders, key=_by_name), sorted(sounds, key=_by_stem)
+
+
+def not_read(folder: Path, sounds: Sequence[Path]) -> str | None:
+    """Why what a folder holds is not all read, in one line; None where it is, or nothing is in it. `sounds`: its sources.
+
+    An empty folder says that nothing is there, so one that holds anything else must not pass for empty. Beside sounds,
+    folders and files that are no sounds of any kind do not matter.
+    """
+    names = (each.name for each in os.scandir(folder) if not each.is_dir() and not each.name.startswith((".", "__MACOSX")))
+    for name in sorted(names, key=natural):
+        kind = name.lower()
+        if not kind.endswith((*AUDIO, *SIDECARS)) and (kind.endswith(UNREAD) or not sounds):
+            wanted = f"which is no sound that is read ({', '.join(each[1:] for each in AUDIO[:3])} ...)"
+            return f"{folder}: holds {name}, {wanted}. Convert it, or move it away."
+    if not sounds and folder_contents(folder)[0]:
+        return f"{folder}: holds folders. Name {folder} itself, or put the sounds of the scene into it."
+    return None
 
 
 def mixtures_in(folder: Path) -> dict[str, Path]:

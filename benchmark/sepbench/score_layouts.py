@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sepbench.errors import UserError, nearest
-from sepbench.score_files import MIXTURE, File, Listing, Sides, check_naming, folder_contents, mixtures_in
+from sepbench.score_files import MIXTURE, File, Listing, Sides, check_naming, folder_contents, mixtures_in, not_read
 from sepbench.score_names import (
     AUDIO,
+    MOST_SIDES,
+    are_sides,
     by_stem,
     is_plain,
     labels_of,
@@ -28,10 +30,17 @@ def find_in_folders(reference: Path, estimate: Path, mixture: Path | None, namin
     """
     _check_folders({"--reference": reference, "--estimate": estimate, "--mixture": mixture})
     there, found = folder_contents(reference), folder_contents(estimate)
+    for folder, (folders, sounds) in ((reference, there), (estimate, found)):
+        if not folders and (why := not_read(folder, sounds)):
+            raise UserError(why)
     if not any(there):
         raise UserError(f"--reference {reference}: holds no sounds ({', '.join(AUDIO[:3])} ...). Name another folder.")
     if not any(found) and not allow_empty:
         raise UserError(f"--estimate {estimate}: holds no sounds. If nothing was found anywhere, say --allow-empty.")
+    _check_not_by_role("--reference", reference, there[0])
+    if not {each.name for each in there[0]} & {each.name for each in found[0]}:  # else they are called as scenes are
+        _check_not_by_role("--estimate", estimate, found[0])
+    _check_not_one_scene(reference, *there)
     flat = _is_flat("--reference", reference, *there)
     if any(found) and _is_flat("--estimate", estimate, *found) != flat:
         kinds = ("files", "one folder per scene") if flat else ("one folder per scene", "files")
@@ -58,6 +67,25 @@ def _check_folders(folders: Mapping[str, Path | None]) -> None:
         seen.setdefault(where, option)
 
 
+def _check_not_by_role(option: str, folder: Path, folders: Sequence[Path]) -> None:
+    """UserError where each folder holds one source of all scenes: read as scenes, they would give figures of no worth."""
+    if len(folders) > MOST_SIDES:
+        return
+    if are_sides({each.name: {path.stem for path in folder_contents(each)[1]} for each in folders}):
+        names = ", ".join(each.name for each in folders[:3]) + (" ..." if len(folders) > 3 else "")
+        what = f"{names} hold files of the same names, so each seems to hold one source of all scenes"
+        raise UserError(f"{option} {folder}: {what}. Make one folder per scene, or list the files in a --manifest.")
+
+
+def _check_not_one_scene(folder: Path, folders: Sequence[Path], sounds: Sequence[Path]) -> None:
+    """UserError where the sounds of a single scene lie there: dog.wav, cat.wav and mixture.wav."""
+    stems = [path.stem.lower() for path in sounds]
+    if not folders and MIXTURE in stems and not any(stem.startswith(f"{MIXTURE}_") for stem in stems):
+        what = f"holds {MIXTURE}{sounds[stems.index(MIXTURE)].suffix}, as the folder of one scene does"
+        advice = f"put its files into a folder of its own, {folder}/<scene>/"
+        raise UserError(f"--reference {folder}: {what}. One scene: {advice}, and the estimates' too.")
+
+
 def _is_flat(option: str, folder: Path, folders: Sequence[Path], sounds: Sequence[Path]) -> bool:
     """Whether sounds lie in it, not folders of sounds."""
     if sounds and any(folder_contents(each)[1] for each in folders):
@@ -77,11 +105,12 @@ def _by_folder(
         inside = next((path for stem, path in own.items() if stem.lower() == MIXTURE), None)
         if inside is not None and mixture is None:
             sides.mixtures[folder.name] = inside
-        sides.references[folder.name] = [_source(path) for path in own.values() if path != inside]
-        if not own and folder.name not in sides.mixtures:
-            deeper = folder_contents(folder)[0]
-            hint = f"Name {folder} itself" if deeper else "Where nothing is there, its mixture must be"
-            sides.wrong(folder.name, f"{folder}: holds {'folders' if deeper else 'no sounds'}. {hint}.")
+        sources = [path for path in own.values() if path != inside]
+        sides.references[folder.name] = [_source(path) for path in sources]
+        if why := not_read(folder, sources):
+            sides.wrong(folder.name, why)
+        elif not own and folder.name not in sides.mixtures:
+            sides.wrong(folder.name, f"{folder}: holds no sounds. Where nothing is there, its mixture must be.")
         sides.estimates[folder.name] = _answers(folder.name, theirs.get(folder.name), estimate, sides, lenient)
     for name, folder in theirs.items():
         if name not in sides.references:
@@ -105,6 +134,8 @@ def _answers(scene: str, folder: Path | None, root: Path, sides: Sides, lenient:
     for stem, path in files.items():
         if stem.lower() == MIXTURE:
             sides.wrong(scene, f"{path}: a mixture among the estimates. Move it away, or give it another name.")
+    if why := not_read(folder, [*files.values()]):
+        sides.wrong(scene, why)
     return [_source(path) for path in files.values()]
 
 

@@ -17,6 +17,7 @@ from sepbench.statistics import summarise
 SLOW = GROUPS["bss_eval"]  # only where asked for
 PAIRING = "si_sdr"  # what pairs are chosen on; judged always, so that pairs are known
 FIGURES = ("mean", "median", "n", "undefined", "ci95")
+NO_FIGURES = {"mean": None, "median": None, "n": 0, "undefined": 0, "ci95": None}  # of what had nothing to measure
 
 
 def answerable(
@@ -55,7 +56,8 @@ def result(rows: Sequence[Row], scenes: Mapping[str, Mapping[str, Any]], metrics
 
     `scenes`: id -> what else is to stand beside the scene's pairs and figures, in the order wanted. A scene's figure is
     the mean over its references; the summary's is over all references (or scenes, where a metric has one figure each;
-    or pooled over scenes). What is undefined is left out of a scene and counted in the summary.
+    or pooled over scenes). What is undefined is left out of a scene and counted in the summary, which has an entry for
+    every metric of the signature.
     """
     by_scene: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
@@ -86,12 +88,14 @@ def _scene(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, Any]:
 
 
 def _summary(rows: Sequence[Row], metrics: Sequence[str]) -> dict[str, Any]:
+    """An entry for every metric, be it one of no value."""
     if not rows:
-        return {}
+        return {name: dict(NO_FIGURES) for name in metrics}
     columns = {key: np.array([getattr(row, key) for row in rows]) for key in ("split", "scene", "label", "metric")}
     columns |= {key: np.array([getattr(row, key) for row in rows], np.float64) for key in ("value", "weight")}
     (figures,) = summarise(columns).values()
-    return {name: {key: figures[name]["all"][key] for key in FIGURES} for name in metrics if name in figures}
+    found = {name: {key: figures[name]["all"][key] for key in FIGURES} for name in metrics if name in figures}
+    return {name: found.get(name, dict(NO_FIGURES)) for name in metrics}
 
 
 def _events(rows: Iterable[Row]) -> dict[str, int]:

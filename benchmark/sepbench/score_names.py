@@ -31,6 +31,11 @@ GENERIC = {
 }
 
 
+# What folders and files are called that hold a source each, whatever sounds in it; more than so many are scenes.
+ROLE = r"(s|x|e|spk|speaker|source|src|est|estimate|ref|target|sig|signal|stem|track)[_-]?\d+|noise"
+MOST_SIDES = 10
+
+
 def natural(name: str) -> tuple[list[str | int], str]:
     """A key that sorts numbers in names as numbers: s2 before s10."""
     parts: list[str | int] = [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))]
@@ -41,6 +46,29 @@ def is_label(text: str) -> bool:
     """Whether `text` can name what sounds. `s1`, `source0`, `est_1`, `foreground0_sound` and numbers cannot."""
     words = re.findall(r"[^\W\d_]+", text.lower())
     return any(len(word) > 1 and word not in GENERIC for word in words)
+
+
+def are_sides(folders: Mapping[str, set[str]]) -> bool:
+    """Whether folders of these stems hold a kind of source each (s1, s2, mix of WSJ0-mix), not a scene each.
+
+    They are called so and share names of files. Where a folder `mix` is not among them, s1 and s2 may also be scenes:
+    then a file in them is a mixture, is called as a source is, or says what sounds.
+    """
+    of_mixtures = [name for name in folders if re.fullmatch(r"mix(ture)?s?([_-]\D*)?", name.lower())]
+    named = [name for name in folders if re.fullmatch(ROLE, name.lower())]
+    if len(folders) < 2 or not named or len(of_mixtures) + len(named) < len(folders):
+        return False
+    shared = set.intersection(*folders.values())
+    if of_mixtures:
+        return bool(shared)
+    return bool(shared) and not any(_is_of_a_scene(stem) for own in folders.values() for stem in own)
+
+
+def _is_of_a_scene(stem: str) -> bool:
+    """Whether a file of that name is one of a scene's: its mixture, `s1`, `0_dog`. Names of scenes hold digits."""
+    word = stem.lower()
+    told = without_index(word)
+    return bool(word == "mixture" or re.fullmatch(ROLE, word) or (is_label(told) and not re.search(r"\d", told)))
 
 
 def without_index(text: str) -> str:

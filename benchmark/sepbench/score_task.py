@@ -5,8 +5,9 @@ A system that was scored on those scenes stands in one table with our own runs o
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,43 @@ from sepbench.storage import read_json
 
 FILE = "scenes.json"
 KEYS = ("task", "split", "scenes_hash", "corpus_hash")
+ABSENT = {"task.minimum_active": 1}  # what holds where an entry is left out; else None
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_hash(value: Any) -> bool:
+    """A text, one for each split, or nothing."""
+    held = value.values() if isinstance(value, dict) else [value]
+    return all(each is None or isinstance(each, str) for each in held)
+
+
+def _is_number(value: Any) -> bool:
+    return value is None or isinstance(value, float) or _is_whole(value)
+
+
+def _is_object(value: Any) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+TYPES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
+    ("task", "an object", lambda value: isinstance(value, dict)),
+    ("split", "a text", lambda value: isinstance(value, str) and bool(value)),
+    ("scenes_hash", "a text", _is_hash),
+    ("corpus_hash", "a text", lambda value: value is None or isinstance(value, str)),
+    ("task.corpus", "a text", lambda value: isinstance(value, str) and bool(value)),
+    ("task.classes", "a list of texts",
+     lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value)),
+    ("task.scenes", "an object of whole numbers",
+     lambda value: _is_object(value) and all(each is None or _is_whole(each) for each in (value or {}).values())),
+    ("task.minimum_active", "a whole number", _is_whole),
+    ("task.mixing", "an object", _is_object),
+    ("task.splits", "an object", _is_object),
+    ("task.sample_rate_hz", "a number", _is_number),
+    ("task.seconds", "a number", _is_number),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,6 +88,7 @@ def asked_of(listing: Listing) -> Asked:
     if not isinstance(told, dict) or (missing := [key for key in KEYS if key not in told]):
         lacks = ", ".join(missing) if isinstance(told, dict) else "all that should be"
         raise UserError(f"{path}: no {lacks} in it. Write the scenes again with `sepbench scenes`, or remove the file.")
+    _check_types(path, told)
     task, split = told["task"], told["split"]
     drawn = told["scenes_hash"]
     there = {scene.id for scene in listing.scenes} | set(listing.problems)
@@ -58,6 +97,17 @@ def asked_of(listing: Listing) -> Asked:
         split, int(task.get("minimum_active", 1)), task,
         drawn.get(split) if isinstance(drawn, Mapping) else drawn, told["corpus_hash"],
     )  # fmt: skip
+
+
+def _check_types(path: Path, told: Mapping[str, Any]) -> None:
+    """UserError, naming the file and the entry, where a value is none that `sepbench scenes` writes."""
+    for key, wanted, is_fine in TYPES:
+        first, _, second = key.partition(".")
+        value = told[first].get(second, ABSENT.get(key)) if second else told[first]
+        if not is_fine(value):
+            got = repr(value)[:40] if isinstance(value, str) else json.dumps(value)[:40]
+            hint = "Write the scenes again with `sepbench scenes`, or remove the file."
+            raise UserError(f"{path}: {key} must be {wanted}, got {got}. {hint}")
 
 
 def _check_there(path: Path, n_there: int, n_wanted: int) -> None:
