@@ -166,7 +166,7 @@ def test_missed_references_and_extra_estimates_are_counted_and_not_scored():
 def test_the_mixture_is_measured_against_every_active_reference_answered_or_not():
     scene = make_scene("dog", "bell")
     whole, half = (judged(scene, Estimate(AUDIO[:n] + ERROR[:n]), ["si_sdri", "si_sdr_mixture"]) for n in (2, 1))
-    assert whole["si_sdr_mixture"] == half["si_sdr_mixture"] and len(half["si_sdri"]) == 1
+    assert whole["si_sdr_mixture"] == pytest.approx(half["si_sdr_mixture"], abs=1e-9) and len(half["si_sdri"]) == 1
 
 
 def test_a_silent_estimate_is_scored_where_its_class_sounds_and_no_extra_where_not():
@@ -206,7 +206,7 @@ def test_a_silent_reference_that_should_sound_is_undefined_and_an_absent_one_is_
 def test_an_estimate_of_few_digits_takes_none_from_the_mixture():
     scene = make_scene("dog", "bell")
     whole, half = (judged(scene, Estimate(AUDIO[:2].to(dtype)), ["si_sdr_mixture"]) for dtype in (torch.float32, torch.float16))
-    assert whole == half
+    assert whole["si_sdr_mixture"] == pytest.approx(half["si_sdr_mixture"], abs=1e-9)
 
 
 def test_an_estimate_upside_down_is_scored_and_flagged():
