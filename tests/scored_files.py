@@ -75,7 +75,7 @@ class Golden:
     expected: dict[str, Any]
 
 
-CASES = {  # name: (mixture, references, estimates), as the golden file describes them
+CASES = {  # name: (mixture, references, estimates), as the file's own `signals` and `cases` describe them
     "good_k1": ("mix1", "R0", "good0"),
     "good_k2_reordered": ("mix2", "R0 R1", "good1 good0"),
     "good_k3": ("mix3", "R0 R1 R2", "good0 good1 good2"),

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import yaml
 
 import sepbench.run
@@ -27,6 +26,7 @@ from sepbench.run import test_run as score_elsewhere  # under its own name pytes
 from sepbench.scene import Estimate
 from sepbench.storage import FolderLock, write_json
 from sepbench.tasks.task import FirstScenes, build_task
+from tones import tones
 
 REPO = Path(__file__).resolve().parents[1]
 CLASSES = ["bark", "horn", "siren"]
@@ -68,15 +68,7 @@ class Watched(PlainProgress):
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve recordings of each class: noise around a pitch of the class's own."""
-    root = tmp_path_factory.mktemp("sounds")
-    random = np.random.default_rng(0)
-    time_s = np.arange(RATE_HZ // 2) / RATE_HZ
-    for c, label in enumerate(CLASSES):
-        (root / label).mkdir()
-        for take in range(12):
-            tone = np.sin(2 * np.pi * (300 + 500 * c) * time_s + take) + 0.1 * random.standard_normal(len(time_s))
-            soundfile.write(root / label / f"{label}{take}.wav", 0.2 * tone, RATE_HZ)
-    return root
+    return tones(tmp_path_factory.mktemp("sounds"), CLASSES, RATE_HZ)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -30,6 +30,7 @@ from sepbench.results import read_rows, read_runs
 from sepbench.run import run_one
 from sepbench.scene import Estimate, Mixture, Scene, Source
 from sepbench.scene_files import export_scenes, write_estimate, write_listed, write_scene
+from tones import tones
 
 REPO = Path(__file__).resolve().parents[1]
 CLASSES = ["bark", "horn", "siren"]
@@ -76,18 +77,7 @@ def small_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twelve recordings of each class: noise around a pitch of the class's own."""
-    return tones(tmp_path_factory.mktemp("sounds"), 0)
-
-
-def tones(root: Path, seed: int) -> Path:
-    random = np.random.default_rng(seed)
-    time_s = np.arange(RATE_HZ // 2) / RATE_HZ
-    for c, label in enumerate(CLASSES):
-        (root / label).mkdir()
-        for take in range(12):
-            tone = np.sin(2 * np.pi * (300 + 500 * c) * time_s + take) + 0.1 * random.standard_normal(len(time_s))
-            soundfile.write(root / label / f"{label}{take}.wav", 0.2 * tone, RATE_HZ)
-    return root
+    return tones(tmp_path_factory.mktemp("sounds"), CLASSES, RATE_HZ, 0)
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +247,7 @@ def test_a_folder_of_something_else_is_left_alone(floor, sounds, tmp_path):
 def test_other_sounds_are_refused(floor, tmp_path):
     (tmp_path / "other").mkdir()
     with pytest.raises(UserError, match="other sounds"):
-        export(floor, tmp_path / "scenes", tones(tmp_path / "other", seed=1))
+        export(floor, tmp_path / "scenes", tones(tmp_path / "other", CLASSES, RATE_HZ, seed=1))
     assert not (tmp_path / "scenes").exists()
 
 

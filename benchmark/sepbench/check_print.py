@@ -8,11 +8,11 @@ from typing import Any
 
 from sepbench.check import FAILED, NOTHING, Outcome
 from sepbench.check_figures import BETTER, FAILING, FINE, SHOWN, Judged, Pair
+from sepbench.comparison import DIGITS
 from sepbench.metrics import EVENTS
 from sepbench.storage import finite
 from sepbench.tables_format import DASH, Cell, Line, Table, render, text
 
-DIGITS = {"dB": 2, "ratio": 3}
 HEADINGS = ("Run", "Split", "Metric", "Class", "Reference", "Now", "Difference", "Tolerance", "Worst class", "Verdict")
 LEGEND = "Difference: now less reference, over what both answered. [ ]: 95 % interval over scenes."
 

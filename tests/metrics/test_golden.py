@@ -8,31 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from scored_files import CASES
 from sepbench.metrics.ca_sdri import ca_sdri
 from sepbench.metrics.capi_sdri import capi_sdri
 from sepbench.metrics.f_measure import clip_counts, frame_counts
 from sepbench.metrics.label_set import label_set_accuracy
 from sepbench.metrics.pairing import pair_by_separation
 from sepbench.metrics.si_sdr import si_sdr, si_sdri
-
-CASES = {  # name: (mixture, references, estimates), as the file's own `signals` and `cases` describe them
-    "good_k1": ("mix1", "R0", "good0"),
-    "good_k2_reordered": ("mix2", "R0 R1", "good1 good0"),
-    "good_k3": ("mix3", "R0 R1 R2", "good0 good1 good2"),
-    "soso_k3": ("mix3", "R0 R1 R2", "soso0 soso1 soso2"),
-    "missed_one_k2": ("mix2", "R0 R1", "good0"),
-    "false_positive_k1": ("mix1", "R0", "good0 good1"),
-    "wrong_label_k3": ("mix3", "R0 R1 R2", "good0 good1 good2"),
-    "swapped_labels_k2": ("mix2", "R0 R1", "good0 good1"),
-    "silent_estimate_k2": ("mix2", "R0 R1", "good0 zeros"),
-    "mixture_as_estimate_k2": ("mix2", "R0 R1", "mix2 mix2"),
-    "nothing_detected_k2": ("mix2", "R0 R1", ""),
-    "nothing_there_nothing_found": ("N", "", ""),
-    "nothing_there_false_alarm": ("N", "", "good0"),
-    "same_class_pair": ("mix2", "R0 R1", "good1 good0"),
-    "same_class_one_missed": ("mix2", "R0 R1", "good0"),
-    "over_separated_k2": ("mix2", "R0 R1", "good1 soso2 good0"),
-}
 
 
 @pytest.fixture(scope="module")
