@@ -118,6 +118,14 @@ def test_a_figure_that_is_not_measured_any_more_fails(reference: Path, results: 
     assert outcome.exit_code == 1
 
 
+def test_what_guessing_scores_is_gated_by_nobody(reference: Path, results: Path) -> None:
+    """It may come, go and move: it says how to read the accuracy beside it, which the frozen run may lack."""
+    chance = [Row("r", "test", f"s{k}", 0, "siren", "class_accuracy_chance", 0.1) for k in range(12)]
+    put(results, made_up(add=chance), seed=1)
+    outcome = check(results, reference)
+    assert outcome.exit_code == 0 and verdicts(outcome).keys() == {"si_sdri", "si_sdr_mixture", "f_measure_frame"}
+
+
 def test_a_lost_metric_takes_no_scene_of_the_others_with_it(reference: Path, results: Path, tmp_path: Path) -> None:
     detected = made_up(drop=["si_"]) + [row for row in made_up(drop=["frame_"]) if row.scene != "s0"]
     put(reference, detected, options={"lambda": 7.0})

@@ -248,6 +248,12 @@ def test_events_facts_and_undefined_rows_are_counted_and_not_averaged():
     assert extras[0] != extras[1] and count_differences(a, b) == {"test": {"extra": extras}}
 
 
+def test_what_guessing_scores_is_no_figure_to_compare():
+    rows = [(f"s{i}", 0, "dog", name, value) for i in range(4) for name, value in
+            (("class_accuracy", i % 2), ("class_accuracy_chance", 0.1), ("labels_alone", 1.0))]
+    assert paired_differences(columns(*rows), columns(*rows, run="b"))["test"].keys() == {"class_accuracy"}
+
+
 def test_one_scene_has_no_interval():
     found = overall(scored([1.0, 2.0]), scored([2.0, 4.0], run="b"))
     assert (found.value, found.ci95, found.excludes_zero) == (1.5, None, False)

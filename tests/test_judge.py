@@ -93,6 +93,51 @@ def test_classes_are_right_where_the_paired_estimate_bears_the_label():
     assert set(right["class_accuracy"].values()) == set(right["class_accuracy_both"].values()) == {1.0}
 
 
+NO_SOUND = {"si_sdr_mixture", "class_accuracy", "class_accuracy_both", "label_set_accuracy", "labels_alone",
+            "source_tp", "source_fp", "source_fn"}  # all that an answer of labels alone may have
+
+
+def test_labels_alone_are_right_by_their_set_and_have_no_figure_of_separation():
+    figures = judged(make_scene("dog", "bell"), Estimate(None, ("siren", "dog")))
+    assert figures.keys() == NO_SOUND
+    assert figures["class_accuracy"] == {(0, "dog"): 1.0, (1, "bell"): 0.0}
+    assert figures["class_accuracy_both"] == {(-1, ""): 0.0} and figures["labels_alone"] == {(-1, ""): 1.0}
+    assert figures["source_tp"][-1, "dog"] == figures["source_fp"][-1, "siren"] == figures["source_fn"][-1, "bell"] == 1
+    right = judged(make_scene("dog", "bell"), Estimate(None, ("bell", "dog")))
+    assert set(right["class_accuracy"].values()) == set(right["class_accuracy_both"].values()) == {1.0}
+    assert right["label_set_accuracy"] == {(-1, ""): 1.0}
+
+
+def test_labels_alone_may_be_more_or_fewer_than_the_sources():
+    scene = make_scene("dog", "bell")
+    assert judged(scene, Estimate(None, ("dog",)))["class_accuracy"] == {(0, "dog"): 1.0, (1, "bell"): 0.0}
+    assert judged(scene, Estimate(None, CLASSES))["class_accuracy_both"] == {(-1, ""): 1.0}
+    nothing = judged(scene, Estimate(None, ()))
+    assert set(nothing["class_accuracy"].values()) == {0.0} and "missed" not in nothing
+
+
+def test_an_answer_without_sounds_or_labels_still_says_when_it_hears_what():
+    estimate = Estimate(None, activity=Activity(torch.ones(3, 10), 0.1, 0.0))
+    figures = judged(make_scene("dog", "bell"), estimate)
+    assert figures.keys() == {"si_sdr_mixture", *(f"{level}_{outcome}" for level in ("frame", "clip")
+                                                  for outcome in ("tp", "fp", "fn", "tn"))}
+
+
+def test_no_sound_at_all_is_not_the_same_as_no_source_found():
+    found = judged(make_scene("dog", "bell"), Estimate(AUDIO[:0], ()))
+    assert len(found["missed"]) == 2 and found["under_separation"] == {(-1, ""): 1.0} and "labels_alone" not in found
+
+
+def test_what_guessing_scores_stands_beside_the_accuracy_where_the_classes_are_known():
+    scene, sounds = make_scene("dog", "bell"), Estimate(AUDIO[:2], ("dog", "dog"))
+    by_separation = judged(scene, sounds, n_classes=5)
+    assert by_separation["class_accuracy_chance"] == {(0, "dog"): 0.2, (1, "bell"): 0.2}
+    by_label_set = judged(scene, Estimate(None, ("dog", "siren")), n_classes=5)
+    assert by_label_set["class_accuracy_chance"] == {(0, "dog"): 0.4, (1, "bell"): 0.4}
+    assert "class_accuracy_chance" not in judged(scene, sounds)
+    assert "class_accuracy_chance" not in judged(scene, sounds, ["class_accuracy_both", "si_sdr"], n_classes=5)
+
+
 def test_sources_are_counted_by_label():
     figures = judged(make_scene("dog", "dog", "bell"), Estimate(AUDIO[:3], ("dog", "siren", "siren")))
     assert figures["source_tp"] == {(-1, "dog"): 1, (-1, "bell"): 0, (-1, "siren"): 0}
@@ -251,6 +296,7 @@ def test_single_class_scenes_still_count_for_detection():
         (Estimate(AUDIO[:2, :50]), ["si_sdr"], r"scene-1: estimate \(source, time\) is 2x50 and mixture .* is 1x1000"),
         (Estimate(AUDIO[:2] / 0), ["si_sdr"], "run a-run, scene scene-1: estimate: source 0, sample 0 is"),
         (Estimate(AUDIO[:2], ("dog",)), ["si_sdr"], "1 labels for 2 sources"),
+        (Estimate(None, ("dogs",)), ["si_sdr"], "'dogs' is no class of the task. Did you mean 'dog'?"),
         (Estimate(AUDIO[:1], ("dogs",)), ["si_sdr"], "'dogs' is no class of the task. Did you mean 'dog'?"),
         (Estimate(AUDIO[:2]), ["si_sdri", "sdr"], "task.metrics: there is no metric 'sdr'.* Did you mean"),
         (Estimate(AUDIO[:1], activity=Activity(torch.ones(2, 9), 0.1, 0.0)), ["f_measure_clip"], "has 3 classes"),

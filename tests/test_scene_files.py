@@ -174,6 +174,12 @@ def test_answers_without_labels_are_numbered_and_none_is_an_empty_folder(tmp_pat
     assert [file.name for file in (tmp_path / "silent").iterdir()] == ["0_dog.wav"]
 
 
+def test_an_answer_of_labels_alone_is_no_empty_folder(tmp_path: Path):
+    with pytest.raises(UserError, match="only says what sounds"):
+        write_estimate(Estimate(None, ("dog",)), 1000, tmp_path / "named")
+    assert not (tmp_path / "named").exists()
+
+
 def test_what_was_there_goes_as_a_whole(tmp_path: Path):
     write_scene(tiny("dog", "cat"), tmp_path / "tiny")
     write_scene(tiny("bell"), tmp_path / "tiny")

@@ -85,7 +85,7 @@ def _prior(planner: PoissonPlanner, label: int, rate: float) -> float:
     frames = np.linspace(0, 4.0, 501)[:, None]
     uniform = 0.5 + 3.5 * (np.arange(400) + 0.5) / 400
     covered = np.zeros((501, 1))
-    own = planner.flat[planner.first_own[label] :][: planner.n_own[label]]
+    own = planner.members.of(label)
     for clip in own:
         length = np.minimum(np.minimum(planner.clip_ms[clip] / 1000, uniform), 4.0)
         latest = np.maximum(4.0 - length, 1e-3)

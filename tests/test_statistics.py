@@ -190,6 +190,20 @@ def test_who_was_paired_with_whom_is_no_figure():
     assert set(summary) == {"si_sdr"}
 
 
+def test_the_accuracy_of_classes_says_how_it_was_had_and_what_guessing_scores():
+    rows = [("s1", "dog", "class_accuracy", 1.0), ("s1", "dog", "class_accuracy_chance", 0.2),
+            ("s2", "bell", "class_accuracy", 0.0), ("s2", "bell", "class_accuracy_chance", 0.4),
+            ("s1", "", "class_accuracy_both", 1.0), ("s1", "dog", "si_sdr", 1.0)]
+    alone = [(scene, "", "labels_alone", 1.0) for scene in ("s1", "s2")]
+    for others, by in (([], "separation"), (alone, "label set"), (alone[1:], "label set or separation")):
+        summary = summarise(columns(*rows, *others), 50)["test"]
+        assert set(summary) == {"class_accuracy", "class_accuracy_chance", "class_accuracy_both", "si_sdr"}
+        assert summary["class_accuracy"]["by"] == by and "by" not in summary["si_sdr"]
+        assert summary["class_accuracy_both"]["by"] == ("label set" if len(others) == 2 else "separation")
+        assert summary["class_accuracy_chance"]["all"]["mean"] == pytest.approx(0.3)
+        assert summary["class_accuracy_chance"]["unit"] == summary["class_accuracy"]["unit"] == "ratio"
+
+
 def test_an_interval_does_not_depend_on_what_else_was_measured():
     random = np.random.default_rng(1)
     rows = [(f"s{i:02}", "dog", "si_sdri", random.standard_normal()) for i in range(10)]

@@ -205,7 +205,9 @@ def test_sources_come_along_where_the_scenes_have_them(tmp_path: Path):
     class Isolated(Line):
         def batch(self, index: int, size: int) -> Batch:
             weak = super().batch(index, size)
-            return Batch(weak.mixture, weak.events, torch.stack([weak.mixture, -weak.mixture], 1))
+            return Batch(
+                weak.mixture, weak.events, torch.stack([weak.mixture, -weak.mixture], 1), np.zeros((size, 2), np.int64)
+            )
 
     network, shapes = new_network(), set()
 

@@ -58,20 +58,28 @@ class IdealMask:
 
     @torch.inference_mode()
     def separate(self, scenes: Sequence[Scene]) -> list[Estimate]:
-        """One source per class, silent where the class is absent."""
+        """One source per class, silent where the class is absent; where not every class can sound, each that does."""
         return [self._answer(scene) for scene in scenes]
 
     def _answer(self, scene: Scene) -> Estimate:
-        classes, mixture = self.task.classes, scene.mixture.audio[0]
-        answer = torch.zeros(len(classes), len(mixture))
-        parts = (*scene.sources, *scene.rest)  # what nobody asks for takes its share of a bin too
-        if parts:
-            spectra = self.stft(torch.stack([mixture, *(part.audio for part in parts)]).to(self.device))
-            masks = self.mask(spectra[1:], spectra[0])  # (part, frame, bin)
-            sounds = self.stft.inverse(masks * spectra[0], len(mixture)).cpu()  # (part, time)
-            for source, sound in zip(scene.sources, sounds):
-                answer[classes.index(source.label)] += sound
+        sounds = self._masked(scene)
+        if not self.task.one_per_class:
+            return Estimate(sounds, tuple(source.label for source in scene.sources))
+        classes = self.task.classes
+        answer = torch.zeros(len(classes), sounds.shape[-1])
+        for source, sound in zip(scene.sources, sounds):
+            answer[classes.index(source.label)] += sound
         return Estimate(answer, classes)
+
+    def _masked(self, scene: Scene) -> Tensor:
+        """Each source as its mask leaves it of the mixture: (source, time)."""
+        mixture = scene.mixture.audio[0]
+        parts = (*scene.sources, *scene.rest)  # what nobody asks for takes its share of a bin too
+        if not parts:
+            return torch.zeros(0, len(mixture))
+        spectra = self.stft(torch.stack([mixture, *(part.audio for part in parts)]).to(self.device))
+        masks = self.mask(spectra[1:], spectra[0])  # (part, frame, bin)
+        return self.stft.inverse(masks * spectra[0], len(mixture)).cpu()[: len(scene.sources)]
 
     def save(self, folder: Path) -> None:
         """There are no weights."""

@@ -19,9 +19,12 @@ class MixtureAsEverySource:
         """There is nothing to learn."""
 
     def separate(self, mixtures: Sequence[Mixture]) -> list[Estimate]:
-        """The first channel of each mixture, once per class: sources (class, time)."""
-        classes = self.task.classes
-        return [Estimate(mixture.audio[:1].expand(len(classes), -1), classes) for mixture in mixtures]
+        """The first channel of each mixture as often as there may be sources: (source, time).
+
+        Where each class has a place of its own, they bear the classes' labels; else a label would be a guess.
+        """
+        labels = self.task.classes if self.task.one_per_class else None
+        return [Estimate(mixture.audio[:1].expand(self.task.max_sources, -1), labels) for mixture in mixtures]
 
     def save(self, folder: Path) -> None:
         """There are no weights."""

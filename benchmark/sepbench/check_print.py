@@ -11,6 +11,7 @@ from sepbench.check_figures import BETTER, FAILING, FINE, SHOWN, Judged, Pair
 from sepbench.comparison import DIGITS
 from sepbench.metrics import EVENTS
 from sepbench.storage import finite
+from sepbench.tables_facts import split_fact
 from sepbench.tables_format import DASH, Cell, Line, Table, render, text
 
 HEADINGS = ("Run", "Split", "Metric", "Class", "Reference", "Now", "Difference", "Tolerance", "Worst class", "Verdict")
@@ -66,7 +67,7 @@ def _cells(pair: Pair, figure: Judged) -> list[Cell]:
     verdict = figure.verdict + (f": {told}" if told else "")
     limit = DASH if figure.tolerance is None else f"{figure.tolerance:g}"
     return [
-        text(pair.result.id), text(figure.split), text(named), text(figure.label),
+        text(pair.result.id), text(split_fact(pair.result, figure.split)), text(named), text(figure.label),
         Cell(figure.reference, digits=digits), Cell(figure.now, digits=digits),
         Cell(figure.difference, text=_change(figure)), Cell(figure.tolerance, text=limit),
         text(worst and f"{worst.label} {_signed(worst.difference, digits)}"), text(verdict),

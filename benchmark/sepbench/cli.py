@@ -9,9 +9,11 @@ from typing import Any
 import click
 
 from sepbench import __version__
+from sepbench.cli_audit import audit
 from sepbench.cli_check import check, freeze
 from sepbench.cli_compare import compare
 from sepbench.cli_data import data_group
+from sepbench.cli_figures import figures
 from sepbench.cli_scenes import scenes, worst
 from sepbench.cli_score import score
 from sepbench.errors import UserError
@@ -49,6 +51,7 @@ def main() -> None:
 @click.option(
     "--profile", default="quick", show_default=True, metavar="quick|small|paper", help="How much of everything."
 )
+@click.option("--task", metavar="NAME", help="Another of the recipe's tasks.  [default: the recipe's own]")
 @click.option("--table", metavar="NAME", help="Every run that this table of the paper needs.")
 @data_option
 @click.option("--corpus", help="Take the clips from this corpus.  [default: the profile's]")
@@ -195,5 +198,5 @@ def ls(results: Path) -> None:
     click.echo(render([list_runs(results)]))
 
 
-for command in (score, compare, worst, scenes, check, freeze, data_group):
+for command in (score, audit, compare, worst, scenes, figures, check, freeze, data_group):
     main.add_command(command)

@@ -136,7 +136,7 @@ def _tables(runs: Sequence[RunRecord], split: str, figures: Mapping[str, Any], n
 
     headings = ("Metric", "A", "B", "B - A", "In words", "n / scenes", "Unpaired")
     facts = _facts(runs, split)
-    title = f"{split}: A is {runs[0].id}, B is {runs[1].id}"
+    title = f"{_shown_split(runs, split)}: A is {runs[0].id}, B is {runs[1].id}"
     over_all = [_line(runs, name, name, own["all"], facts) for name, own in figures.items() if own["all"]]
     by_class = [
         _line(runs, name, f"{name}: {label}", difference, facts)
@@ -146,8 +146,15 @@ def _tables(runs: Sequence[RunRecord], split: str, figures: Mapping[str, Any], n
     return [*tables, Table(f"{title}, per class", headings, tuple(by_class))] if by_class else tables
 
 
+def _shown_split(runs: Sequence[RunRecord], split: str) -> str:
+    """The split; and where its clips were trained on, that too, if only by one of the two."""
+    from sepbench.tables_facts import shares_clips, split_fact
+
+    return split_fact(next((run for run in runs if shares_clips(run)), runs[0]), split)
+
+
 def _facts(runs: Sequence[RunRecord], split: str) -> dict[str, str]:
-    config = runs[0].config
+    config, split = runs[0].config, _shown_split(runs, split)
     return {"corpus": str(config["task"].get("corpus", "")), "profile": str(config.get("profile", "")), "split": split}
 
 
@@ -206,6 +213,9 @@ def _notes(
             yield f"Of the scenes, the same in both: {name} {own['all'].a:.2f} {own['all'].unit}."
     if why:
         yield f"The scenes pair, though the tasks are not the same. {why}"
+    for name in figures:
+        if len({_by(run, split, name) for run in runs}) > 1:
+            yield f"{name} is had {' and '.join(f'{_how_had(run, split, name)} in {who}' for who, run in zip('AB', runs))}."
     for name, (n_a, n_b) in counts.items():
         yield f"{name}: {n_a} in A, {n_b} in B."
     for who, run, rest in (("A", a, b), ("B", b, a)):
@@ -215,6 +225,19 @@ def _notes(
             yield f"Only {who} has {', '.join(alone)}."
         if splits := [name for name in run.metrics if name not in rest.metrics]:
             yield f"Only {who} was scored on {', '.join(splits)}."
+
+
+def _by(run: RunRecord, split: str, name: str) -> str:
+    """Of the accuracy of classes, by what an estimate was held against a reference; older runs knew separation alone."""
+    held = (run.metrics.get(split) or {}).get(name) or {}
+    return str(held.get("by") or "separation")
+
+
+def _how_had(run: RunRecord, split: str, name: str) -> str:
+    from sepbench.metrics import CHANCE
+
+    chance = (((run.metrics.get(split) or {}).get(f"{name}{CHANCE}") or {}).get("all") or {}).get("mean")
+    return f"by {_by(run, split, name)}" + ("" if chance is None else f" (guessing scores {chance:.2f})")
 
 
 def _signed(run: RunRecord, split: str, figures: Mapping[str, Any]) -> bool:

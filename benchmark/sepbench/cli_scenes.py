@@ -103,6 +103,7 @@ def worst(
 def ranked(record: RunRecord, ranking: Ranking, split: str, best: bool) -> Table:
     """The ranking as a table."""
     from sepbench.metrics import METRICS
+    from sepbench.tables_facts import split_fact
     from sepbench.tables_format import Cell, Line, Table, text
 
     unit = METRICS[ranking.metric].unit if ranking.metric in METRICS else ""
@@ -117,7 +118,7 @@ def ranked(record: RunRecord, ranking: Ranking, split: str, best: bool) -> Table
                 text(", ".join(_shown(part, digits) for part in one.parts if part.value is not None and part.label)),
                 text(", ".join(one.missed)),
             ),
-            {**facts, "split": split},
+            {**facts, "split": split_fact(record, split)},
         )
         for one in ranking.failures
     ]
@@ -127,7 +128,7 @@ def ranked(record: RunRecord, ranking: Ranking, split: str, best: bool) -> Table
     if ranking.unanswered:
         notes.append(f"Without a figure, for every source was missed: {_listed(ranking.unanswered)}.")
     kind = "best" if best else "worst"
-    title = f"{record.id}, {split}: the {len(lines)} {kind} of {ranking.n_scenes} scenes"
+    title = f"{record.id}, {split_fact(record, split)}: the {len(lines)} {kind} of {ranking.n_scenes} scenes"
     parts = "Its classes" if ranking.by_class else "Its sources"
     return Table(title, ("Rank", "Scene", heading, parts, "Missed"), tuple(lines), tuple(notes))
 

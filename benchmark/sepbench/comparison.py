@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from sepbench.errors import UserError
-from sepbench.metrics import EVENTS, FACTS, LEVELS, METRICS, OUTCOMES
+from sepbench.metrics import CHANCE, EVENTS, FACTS, LEVELS, METRICS, OUTCOMES
 from sepbench.results import RunRecord
 from sepbench.statistics import N_RESAMPLES, POOLED, SEED, Columns, Figure, Interval, intervals, mean_figure
 
@@ -183,7 +183,7 @@ class _Two:
         """The averaged metrics that both have, in the registry's order."""
         counts = {f"{level}_{outcome}" for level in LEVELS for outcome in OUTCOMES}
         found = [name for name in self.rows if name not in counts | EVENTS.keys() | FACTS.keys()]
-        shared = [name for name in found if not name.endswith("_undefined") and all(map(len, self.both(name)))]
+        shared = [name for name in found if not name.endswith(("_undefined", CHANCE)) and all(map(len, self.both(name)))]
         return [*(name for name in METRICS if name in shared), *sorted(set(shared) - METRICS.keys())]
 
     @property

@@ -10,12 +10,12 @@ import numpy as np
 from sepbench.errors import UserError
 from sepbench.judge_case import Case, checked
 from sepbench.labels import Events
-from sepbench.metrics import GROUPS, LEVELS, OUTCOMES, expand
+from sepbench.metrics import CHANCE, GROUPS, LEVELS, OUTCOMES, expand
 from sepbench.metrics.arrays import shape_text
 from sepbench.metrics.bss_eval import bss_eval_of_scene
 from sepbench.metrics.ca_sdri import ca_sdri
 from sepbench.metrics.capi_sdri import capi_sdri
-from sepbench.metrics.class_accuracy import all_right, class_hits
+from sepbench.metrics.class_accuracy import all_right, chance, class_hits, named_hits
 from sepbench.metrics.f_measure import Counts, clip_counts, frame_counts
 from sepbench.metrics.label_set import label_set_accuracy
 from sepbench.metrics.pairing import Pairs
@@ -40,6 +40,7 @@ def judge(
     run: str,
     split: str,
     minimum_active: int = 2,
+    n_classes: int | None = None,
 ) -> list[Row]:
     """All figures of one scene, for those of `metrics` that the estimate can answer; what is not measured has no row.
 
@@ -51,8 +52,11 @@ def judge(
     without a reference, `sign_flipped` per estimate upside down, `<metric>_undefined` per reference that should
     sound and is silent.
     Label sets (ca_sdri, capi_sdri, label_set_accuracy), separation rates: one row per scene. Sources and detection
-    (source_..., f_measure_...): counts per class (source_tp, frame_tp and so on).
+    (source_..., f_measure_...): counts per class (source_tp, frame_tp and so on). Where `n_classes` says how many classes a
+    label may be of, `class_accuracy_chance` stands beside each class_accuracy: what guessing would score.
 
+    An estimate without sources, which only says what it hears, has no figure of separation and misses nothing: its
+    classes are right by the set of labels, of which a `labels_alone` row per scene tells.
     A scene whose sources have empty labels is judged by separation alone. Improvement is over the first channel of the
     mixture. UserError, naming run and scene, where an estimate has the wrong shape, a label that is no class, or a
     sample that is not finite, and where a metric is unknown.
@@ -63,7 +67,7 @@ def judge(
         case = checked(scene, estimate, classes)
         rows = _rates(case, wanted, row)
         if case.n_kinds >= minimum_active:
-            rows += _source_rows(case, wanted, row)
+            rows += _source_rows(case, wanted, n_classes, row)
         if case.labels is not None:
             rows += _label_set_rows(case, wanted, row)
         if estimate.activity is not None:
@@ -76,26 +80,27 @@ def judge(
 def _rates(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
     """Whether the scene has fewer, as many or more active estimates than references."""
     rates = [name for name in GROUPS["separation_rate"] if name in wanted]
-    if not rates:
+    if not rates or not case.separates:
         return []
     outcome = separation_outcome(n_estimates=sum(case.loud), n_references=len(case.active))
     return [row(-1, "", name, float(name == outcome)) for name in rates]
 
 
-def _source_rows(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
+def _source_rows(case: Case, wanted: Sequence[str], n_classes: int | None, row: RowOf) -> list[Row]:
     """The figures per source, by separation and by label, and what stands beside them."""
     labelled = case.labels is not None
-    names = [name for name in PER_SOURCE if name in wanted and (labelled or name not in BY_LABEL)]
+    lacking = (*(() if case.separates else BY_SEPARATION), *(() if case.separates and labelled else BY_LABEL))
+    names = [name for name in PER_SOURCE if name in wanted and name not in lacking]
     accuracy = [name for name in ACCURACY if name in wanted and labelled]
     rows = [row(i, case.names[i], f"{name}_undefined", 1.0) for name in names for i in case.silent]
     if "si_sdr_mixture" in names:
         rows += [row(i, case.names[i], "si_sdr_mixture", value)
                  for i, value in zip(case.active, case.mixture_scores.tolist(), strict=True)]
-    if any(name in BY_SEPARATION for name in names) or accuracy:
+    if case.separates and (accuracy or any(name in BY_SEPARATION for name in names)):
         rows += _paired_rows(case, case.pairs, "paired_with", "missed", row)
         rows += _extra_and_flipped(case, row)
         rows += _figures(case, case.pairs, _by_separation(case, names), row)
-        rows += _accuracy_rows(case, accuracy, row)
+    rows += _accuracy_rows(case, accuracy, n_classes, row)
     if any(name in BY_LABEL for name in names):
         rows += _paired_rows(case, case.pairs_by_label, "paired_by_label", "missed_by_label", row)
         rows += _figures(case, case.pairs_by_label, _by_label(case, names), row)
@@ -158,14 +163,20 @@ def _by_label(case: Case, names: Sequence[str]) -> dict[str, np.ndarray]:
     return {name: figures[name] for name in names if name in figures}
 
 
-def _accuracy_rows(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
+def _accuracy_rows(case: Case, wanted: Sequence[str], n_classes: int | None, row: RowOf) -> list[Row]:
+    """Whether each class is right: that of the estimate which separation chose, or, without sounds, one of those named."""
     if not wanted or case.labels is None or not case.active:
         return []
-    names = [case.names[i] for i in case.active]
-    hits = class_hits(pairs=case.pairs, estimate_labels=case.labels, reference_labels=names)
-    rows = []
+    names, n_named = [case.names[i] for i in case.active], None if case.separates else len(case.labels)
+    if n_named is None:
+        rows, hits = [], class_hits(pairs=case.pairs, estimate_labels=case.labels, reference_labels=names)
+    else:
+        rows, hits = [row(-1, "", "labels_alone", 1.0)], named_hits(estimate_labels=case.labels, reference_labels=names)
     if "class_accuracy" in wanted:
         rows += [row(i, name, "class_accuracy", hit) for i, name, hit in zip(case.active, names, hits, strict=True)]
+        if n_classes is not None:
+            guessed = chance(n_classes, n_named)
+            rows += [row(i, name, f"class_accuracy{CHANCE}", guessed) for i, name in zip(case.active, names, strict=True)]
     if "class_accuracy_both" in wanted:
         rows.append(row(-1, "", "class_accuracy_both", all_right(hits)))
     return rows
@@ -175,7 +186,7 @@ def _label_set_rows(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
     names, labels = [case.names[i] for i in case.active], case.labels or ()
     rows = []
     for name, measure in (("ca_sdri", ca_sdri), ("capi_sdri", capi_sdri)):
-        if name in wanted:
+        if name in wanted and case.separates:
             repeated = name == "ca_sdri" and (len(set(names)) < len(names) or len(set(labels)) < len(labels))
             value = float("nan") if repeated else measure(
                 estimate=case.found, reference=case.references[case.active], mixture=case.mixture,

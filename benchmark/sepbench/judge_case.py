@@ -22,10 +22,11 @@ class Case:
     """What `checked` makes of a scene and an estimate."""
 
     scene: Scene
-    found: Tensor  # (estimate, time)
+    found: Tensor  # (estimate, time); none of them where nothing was separated
     references: Tensor  # (source, time), all sources of the scene
     active: list[int]  # those that sound
     labels: Sequence[str] | None  # of the estimates; None where either side has none
+    separates: bool  # whether the answer holds sounds, be it none; else it only names what it hears
 
     @property
     def names(self) -> list[str]:
@@ -94,14 +95,14 @@ class Case:
 
 def checked(scene: Scene, estimate: Estimate, classes: Sequence[str]) -> Case:
     """The estimated sources beside the true ones; ValueError where they cannot be an answer to the scene."""
-    mixture = scene.mixture.audio
-    found = estimate.sources.detach()
+    mixture, separates = scene.mixture.audio, estimate.sources is not None
+    found = mixture.new_zeros(0, mixture.shape[-1]) if estimate.sources is None else estimate.sources.detach()
     if found.ndim != 2 or found.shape[1] != mixture.shape[-1]:
         raise ValueError(f"estimate (source, time) is {shape_text(found)} and mixture (channel, time) is "
                          f"{shape_text(mixture)}: both must have the same time axis")
     check_finite(found, "estimate")
     check_finite(mixture[:1], "mixture")
-    if estimate.labels is not None and len(estimate.labels) != len(found):
+    if separates and estimate.labels is not None and len(estimate.labels) != len(found):
         raise ValueError(f"estimate has {len(estimate.labels)} labels for {len(found)} sources: each needs one")
     names = [source.label for source in scene.sources]
     for who, labels in (("estimate", estimate.labels or ()), ("scene", filter(None, names))):
@@ -111,4 +112,5 @@ def checked(scene: Scene, estimate: Estimate, classes: Sequence[str]) -> Case:
     silence = mixture.new_zeros(0, mixture.shape[-1])
     references = torch.stack([each.audio for each in scene.sources]) if scene.sources else silence
     active = torch.nonzero((references != 0).any(-1))[:, 0].tolist()
-    return Case(scene, found.to(mixture.device), references, active, None if "" in names else estimate.labels)
+    kept = None if "" in names else estimate.labels
+    return Case(scene, found.to(mixture.device), references, active, kept, separates)

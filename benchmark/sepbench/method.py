@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from sepbench.labels import Events
 from sepbench.scene import Estimate, Mixture
 
@@ -24,9 +26,13 @@ class WeakBatch:
 
 @dataclass(frozen=True)
 class Batch(WeakBatch):
-    """Scenes with their sources, one per class (silent where the class is absent), for isolated supervision."""
+    """Scenes with their sources, for isolated supervision. A source that a scene lacks is silent.
 
-    sources: Tensor  # (scene, class, time)
+    Where a task has an output per class (TaskInfo.one_per_class), source i is class i; else sources come in any order.
+    """
+
+    sources: Tensor  # (scene, source, time)
+    labels: np.ndarray  # (scene, source), index of the class; -1 where there is silence
 
 
 class WeakScenes(Protocol):

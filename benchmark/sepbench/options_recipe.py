@@ -38,7 +38,9 @@ class RecipeCommand(click.Command):
         if folder is not None and not ctx.resilient_parsing:
             from sepbench.recipe import load_recipe
 
-            ctx.meta["recipe"], ctx.meta["recipe folder"] = load_recipe(folder), folder
+            recipe, task = load_recipe(folder), _value_of("--task", args)
+            ctx.meta["recipe"] = recipe if task is None else recipe.on(task)
+            ctx.meta["recipe folder"] = folder
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -78,6 +80,18 @@ class RecipeCommand(click.Command):
         return None
 
 
+def _value_of(option: str, args: Sequence[str]) -> str | None:
+    """What `option` is given on the command line; None where it is not, or without a value, of which click complains."""
+    for i, arg in enumerate(args):
+        if arg == "--":
+            break
+        if arg.startswith(f"{option}="):
+            return arg.partition("=")[2]
+        if arg == option and i + 1 < len(args):
+            return args[i + 1]
+    return None
+
+
 def _option(recipe: Recipe, name: str) -> click.Option:
     from sepbench.schema import plain
 
@@ -96,7 +110,10 @@ def _title(ctx: click.Context) -> str:
 
 
 def _sections(recipe: Recipe) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """What a recipe has beside options: profiles, and the paper's tables."""
+    """What a recipe has beside options: tasks, profiles, and the paper's tables."""
+    if recipe.other_tasks:
+        others = [(name, "") for name in recipe.other_tasks]
+        yield "Tasks (each has options of its own)", [(recipe.own_task, "unless --task says otherwise"), *others]
     profiles: list[tuple[str, str]] = []
     for name, profile in recipe.profiles.items():
         facts = [f"about {profile.minutes:g} minutes"] if profile.minutes else []

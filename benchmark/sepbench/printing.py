@@ -19,7 +19,7 @@ def report(folders: Sequence[Path], results: Path) -> str:
         for title, part in (("Listen:", "audio"), ("See:", "figures")):
             if (folder / part).is_dir():
                 lines.append(f"{title:8} {folder / part}: {_shortened(sorted((folder / part).iterdir()))}")
-        if (folder / "weights").is_dir():
+        if (folder / "weights").is_dir() and any((folder / "audio").glob("estimate*")):  # some only say what sounds
             lines.append(f"Use:     sepbench separate {folder} YOUR_RECORDING.wav -o separated")
     return "\n".join([*lines, f"All runs beside the published figures: sepbench table {results}"])
 

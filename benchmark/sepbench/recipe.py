@@ -28,7 +28,7 @@ from sepbench.schema import (
     TaskOption,
     Variant,
 )
-from sepbench.settings import Settings, merged, place, replace
+from sepbench.settings import Settings, has, merged, place, replace
 
 if TYPE_CHECKING:
     from sepbench.method import Method
@@ -38,6 +38,7 @@ SETTABLE = ("params", "train", "sizes", "task")
 # options of `sepbench run` itself, which no recipe may take
 RESERVED = (
     "profile",
+    "task",
     "table",
     "data",
     "corpus",
@@ -63,6 +64,7 @@ class Recipe(Part):
     supervision: Supervision
     labels_seen: LabelsSeen = "frame"
     task: str
+    other_tasks: list[str] = Field(default_factory=list)  # on which it runs too, where --task says so
     params: dict[str, Option] = Field(default_factory=dict)
     task_params: dict[str, TaskOption] = Field(default_factory=dict)
     variants: list[Variant] = Field(default_factory=list)
@@ -70,11 +72,31 @@ class Recipe(Part):
     inner: Inner | None = None
     tables: dict[str, Table] = Field(default_factory=dict)
     _folder: Path = PrivateAttr(default=Path())
+    _as_written: Recipe | None = PrivateAttr(default=None)
 
     @property
     def folder(self) -> Path:
         """Where the recipe lies."""
         return self._folder
+
+    @property
+    def own_task(self) -> str:
+        """The task that it runs on unless another is asked for."""
+        return (self._as_written or self).task
+
+    def on(self, task: str) -> Recipe:
+        """The recipe on one of its tasks, with those options alone that the task has. UserError where it is not of them."""
+        from sepbench.tasks import load_task
+
+        written = self._as_written or self
+        known = [written.task, *written.other_tasks]
+        if task not in known:
+            raise UserError(f"--task {task}: {self.name} runs on {', '.join(known)}.{nearest(task, known)}")
+        chosen = load_task(task, {})
+        own = {name: option for name, option in written.task_params.items() if has(chosen, option.path)}
+        recipe = written.model_copy(update={"task": task, "task_params": own})
+        recipe._folder, recipe._as_written = self._folder, written
+        return recipe
 
     @property
     def options(self) -> dict[str, Option]:
@@ -116,7 +138,8 @@ class Recipe(Part):
         config |= {"seed": seed, "inner": self._inner(inner)}
         for path, value, text in others:
             config |= replace({name: config[name] for name in SETTABLE}, path, value, text)
-        _check_splits(config["task"], [path for path, _, _ in others])
+        asked = [self.task_params[name].path for name in {**(options or {}), **ours} if name in self.task_params]
+        config["task"] = self._settled(config["task"], [*asked, *(path[5:] for path, _, _ in others)])
         return json.loads(json.dumps(config)), values  # plain, and shared with nothing
 
     def retarget(
@@ -136,8 +159,15 @@ class Recipe(Part):
             task = place(task, self.task_params[name].path, ours[name])
         for path, value, text in others:
             task = replace({"task": task}, path, value, text)["task"]
-        _check_splits(task, [path for path, _, _ in others])
+        asked = [self.task_params[name].path for name in ours]
+        task = self._settled(task, [*asked, *(path[5:] for path, _, _ in others)])
         return {**json.loads(json.dumps(config)), "task": task}, values
+
+    @staticmethod
+    def _settled(task: Mapping[str, Any], changed: Sequence[str]) -> dict[str, Any]:
+        from sepbench.tasks import settled
+
+        return settled(task, changed)
 
     def _sorted_sets(self, sets: Sequence[str]) -> tuple[dict[str, Any], list[tuple[str, Any, str]]]:
         """What --set says of options (option -> value), and the rest: path, value, text as typed."""
@@ -175,7 +205,8 @@ class Recipe(Part):
 
         own = load_task(self.task, {})["corpus"]
         corpus = corpus or (own if own in data else profile.corpus or own)
-        return load_task(self.task, merged(profile.task, {"corpus": corpus}))
+        settings = merged(profile.task, profile.tasks.get(self.task, {}))
+        return load_task(self.task, merged(settings, {"corpus": corpus}))
 
     def _inner(self, run: Path | str | None) -> dict[str, str] | None:
         if run is None:
@@ -223,7 +254,7 @@ def load_recipe(folder: Path | str) -> Recipe:
         raise UserError(f"{file}: {first_complaint(error)}") from None
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    return recipe
+    return recipe.on(recipe.task) if recipe.other_tasks else recipe
 
 
 def _check(recipe: Recipe) -> None:
@@ -235,6 +266,8 @@ def _check(recipe: Recipe) -> None:
             raise UserError(f"{name}: an option's name is lower case, and none of {', '.join(RESERVED)}.")
     if both := set(recipe.params) & set(recipe.task_params):
         raise UserError(f"{both.pop()}: stands in params and in task_params; keep one.")
+    for path in [option.path for option in recipe.task_params.values()] if recipe.other_tasks else ():
+        _check_path(recipe, path)
     for name, option in recipe.options.items():
         group = "params" if name in recipe.params else "task_params"
         option.read(f"{group}.{name}.default", option.default)
@@ -248,16 +281,13 @@ def _check(recipe: Recipe) -> None:
             recipe.read(when, f"tables.{name}: when.")
 
 
-def _check_splits(task: Mapping[str, Any], paths: Sequence[str]) -> None:
-    """UserError where --set named folds of a split by recording, or shares of a split by fold: nobody would read them."""
-    unread = {"fold": ("folds", "shares"), "recording": ("train", "valid", "test")}
-    by = task["splits"]["by"]
-    for path in paths:
-        if path in [f"task.splits.{name}" for name in unread.get(by, ())]:
-            other = "recording" if by == "fold" else "fold"
-            raise UserError(
-                f"--set {path}: the clips are split by {by}, which does not read it. Add --set task.splits.by={other}."
-            )
+def _check_path(recipe: Recipe, path: str) -> None:
+    """UserError where none of the recipe's tasks has a setting of that path."""
+    from sepbench.tasks import load_task
+
+    tasks = [recipe.task, *recipe.other_tasks]
+    if not any(has(load_task(task, {}), path) for task in tasks):
+        raise UserError(f"task_params: none of {', '.join(tasks)} has '{path}'.")
 
 
 def load_class(recipe: Recipe) -> type:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sepbench.audit import audit_run
 from sepbench.cost import MEASURED, PeakMemory, measure_cost
 from sepbench.devices import choose_device, device
 from sepbench.errors import UserError
@@ -19,7 +20,7 @@ from sepbench.recipe import Recipe, build, load_recipe
 from sepbench.results import RunFolder, RunRecord, read_runs, run_id
 from sepbench.scene import Row, Scene
 from sepbench.storage import locked, read_json, write_json
-from sepbench.tasks.splits import split_clips
+from sepbench.tasks.splits import SHARED_POOL, split_clips
 from sepbench.tasks.task import Task, build_task
 
 CHUNK = 20  # scenes that are answered together; an interruption costs at most so many
@@ -62,7 +63,7 @@ def test_run(
     _check_same_sounds(record, config)
     _check_unheard(record, task)
     method = build(recipe, config, task.info, inner_method(config, task))
-    with _open(config, options, recipe, task, results, again) as folder:
+    with _open(config, options, recipe, task, results, again, learnt_by=record) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
             if config["supervision"] not in UNTAUGHT:
@@ -91,15 +92,18 @@ def finished_run(run: Path) -> tuple[RunRecord, Recipe]:
     above = [Path(), *Path(run).resolve().parents, *Path(__file__).resolve().parents]
     for folder in (place / wanted for place in above):
         if (folder / "recipe.yaml").is_file():
-            return record, load_recipe(folder)
+            return record, load_recipe(folder).on(record.config["task"]["name"])
     raise UserError(f"{run}: its recipe '{wanted}' is not here. Call from the folder that holds recipes/.")
 
 
 def _open(
-    config: dict[str, Any], options: dict[str, Any], recipe: Recipe, task: Task, results: Path, again: bool
-) -> RunFolder:
+    config: dict[str, Any], options: dict[str, Any], recipe: Recipe, task: Task, results: Path, again: bool,
+    learnt_by: RunRecord | None = None,
+) -> RunFolder:  # fmt: skip
     defaults = recipe.defaults(config["profile"])
     changed = {name: value for name, value in options.items() if value != defaults[name]}
+    if recipe.task != recipe.own_task:
+        changed = {"task": recipe.task, **changed}
     path = results / run_id(config, changed)
     if again and not locked(path):  # what another process is writing stays, and `open_or_create` says who it is
         shutil.rmtree(path, ignore_errors=True)
@@ -112,7 +116,7 @@ def _open(
     facts["device"] = str(device())
     facts["splits"] = {split: len(members) for split, members in task.members.items()}
     facts["scenes_hash"] = {split: task.scenes_hash(split) for split in task.scored}
-    facts["recordings"] = {split: task.recordings(split) for split in task.members}
+    facts |= audit_run(task, config, learnt_by).provenance
     return RunFolder.open_or_create(results, config, options, recipe.tables_plain(), facts, changed)
 
 
@@ -129,7 +133,8 @@ def _check_same_sounds(record: RunRecord, config: Mapping[str, Any]) -> None:
 def _check_unheard(record: RunRecord, task: Task) -> None:
     """UserError where the test would score a run on recordings that it was trained or chosen on."""
     theirs = record.config["task"]
-    if theirs["corpus"] != task.config["corpus"] or not task.n_scenes("test"):
+    shared = task.config["splits"].get("protocol") == SHARED_POOL  # which says of itself that it scores what was heard
+    if shared or theirs["corpus"] != task.config["corpus"] or not task.n_scenes("test"):
         return
     heard = record.provenance.get("recordings")
     if heard is None:  # a run from before it was kept: the same clips, split as they were then
@@ -222,9 +227,10 @@ def _score(
 def answer(method: Method, scenes: Sequence[Scene], config: Mapping[str, Any], run: str, split: str) -> list[Row]:
     """The method's answer to some scenes, as the judge's rows."""
     task = config["task"]
+    asked = (task["classes"], task["metrics"], run, split, task["minimum_active"], len(task["classes"]))
     rows: list[Row] = []
     for scene, estimate in zip(scenes, method.separate(shown(scenes, config)), strict=True):
-        rows += judge(scene, estimate, task["classes"], task["metrics"], run, split, task["minimum_active"])
+        rows += judge(scene, estimate, *asked)
     return rows
 
 
@@ -244,8 +250,8 @@ def _keep(
 
     split = task.scored[0]
     scenes = [task.scene(split, index) for index in range(min(CHUNK, task.n_scenes(split)))]
-    scene = _telling(scenes)
-    keep_scene(scene, method.separate(shown([scene], config))[0], folder.path)
+    scene = telling(scenes)
+    keep_scene(scene, method.separate(shown([scene], config))[0], folder.path, task.info.classes)
     began_s = time.perf_counter()
     cost = cost | measure_cost(method, shown(scenes, config), task.info.sample_rate_hz) | _parameters(config, folder.path)
     wall_s["cost"] = time.perf_counter() - began_s
@@ -255,8 +261,8 @@ def _keep(
         draw_scatter(folder.path, split, config["name"])
 
 
-def _telling(scenes: Sequence[Scene]) -> Scene:
-    """The first scene in which three classes sound; without one, the first of those with the most."""
+def telling(scenes: Sequence[Scene]) -> Scene:
+    """The first scene in which three classes sound; without one, the first of those with the most. What pictures show."""
     three = [scene for scene in scenes if len(scene.sources) == 3]
     return three[0] if three else max(scenes, key=lambda scene: len(scene.sources))
 
@@ -268,7 +274,8 @@ def _parameters(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     counts: dict[str, int] = {}
     for file in sorted((folder / "weights").glob("*.safetensors")):
         with safe_open(file, "pt") as weights:
-            counts[file.stem] = sum(weights.get_tensor(key).numel() for key in weights.keys())  # noqa: SIM118
+            told = (weights.metadata() or {}).get("parameters")
+            counts[file.stem] = int(told or sum(weights.get_tensor(key).numel() for key in weights.keys()))  # noqa: SIM118
     if counts:
         return {"parameters": sum(counts.values()), "parameters_of": counts}
     wrapped = (config.get("inner") or {}).get("parameters")

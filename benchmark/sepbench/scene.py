@@ -49,11 +49,11 @@ class Activity:
 class Estimate:
     """A method's answer to one mixture. What a method does not know is None, never a made-up value."""
 
-    sources: Tensor  # (source, time)
+    sources: Tensor | None  # (source, time); None where a method names what sounds and separates nothing
     labels: tuple[str, ...] | None = None  # one per source; None for blind separators
     confidences: Tensor | None = None  # (source,), 0 to 1
     activity: Activity | None = None
-    trace: dict[str, Any] | None = None  # what a method wants to show of its inside (masks, steps); never scored
+    trace: dict[str, Any] | None = None  # what it shows of its inside, such as masks (see sepbench.report); never scored
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,14 @@ class TaskInfo:
     classes: tuple[str, ...]
     sample_rate_hz: int
     n_channels: int
-    max_sources: int
+    max_sources: int  # in a scene; an answer has no more
     seconds: float
+    min_sources: int = 0  # in a scene; equal to max_sources where every scene has as many
+
+    @property
+    def one_per_class(self) -> bool:
+        """Whether a scene may hold a source of every class, so that an answer has a place for each."""
+        return self.max_sources == len(self.classes)
 
 
 @dataclass(frozen=True)

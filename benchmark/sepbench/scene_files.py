@@ -54,8 +54,11 @@ def write_scene(scene: Scene, folder: Path) -> None:
 def write_estimate(estimate: Estimate, sample_rate_hz: int, folder: Path) -> None:
     """`folder`/<index>_<Label>.wav of each estimated source, or source<index>.wav where it bears no label.
 
-    Silent ones too, for their label was given. An empty folder says that nothing was found.
+    Silent ones too, for their label was given. An empty folder says that nothing was found. UserError where the method
+    separates nothing, so that there is no sound to write.
     """
+    if estimate.sources is None:
+        raise UserError(f"{folder}: the method only says what sounds, and separates nothing. There is no sound to write.")
     with _whole(folder) as place:
         for i, audio in enumerate(estimate.sources):
             name = f"source{i}" if estimate.labels is None else f"{i}_{safe_name(estimate.labels[i])}"
@@ -194,12 +197,16 @@ def scenes_of(record: RunRecord, split: str, data: Mapping[str, str], progress: 
 
 
 def answers_of(record: RunRecord, task: Task) -> Answer:
-    """What answers scenes as the run did. UserError where its recipe, or what it has learnt, is not here."""
+    """What answers scenes as the run did, with sounds. UserError where its recipe, or what it has learnt, is not here, or
+    where it answers with labels alone."""
     known, recipe = finished_run(record.path)
     config = known.config
     method = build(recipe, config, task.info, inner_method(config, task))
     if config["supervision"] not in UNTAUGHT:
         method.load(known.path / "weights")
+    first = task.scene(task.scored[0], 0)
+    if method.separate(shown([first], config))[0].sources is None:
+        raise UserError(f"{known.path}: {config['name']} only says what sounds: it has no sounds to write.")
     return lambda scenes: method.separate(shown(scenes, config))
 
 

@@ -125,6 +125,7 @@ class Profile(Part):
     train: dict[str, Any] = Field(default_factory=dict)
     sizes: dict[str, Any] = Field(default_factory=dict)
     task: dict[str, Any] = Field(default_factory=dict)
+    tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)  # task -> what is laid over `task` where it is that one
     params: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -151,6 +152,7 @@ class Published(Part):
     table: str
     metric: str | None = None
     std: str | None = None
+    protocol: Literal["disjoint", "shared_pool"] | None = None  # of the paper's own clips; null: disjoint
 
 
 class Table(Part):

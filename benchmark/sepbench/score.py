@@ -94,8 +94,9 @@ def _judged(
                     raise heard
                 _check_channels(heard, metrics)
                 rows = judge(
-                    heard.scene, heard.estimate, classes, judged(metrics), name, task.split, task.minimum_active
-                )
+                    heard.scene, heard.estimate, classes, judged(metrics), name, task.split, task.minimum_active,
+                    task.n_classes,
+                )  # fmt: skip
             except UserError as error:
                 if not skip_bad:
                     raise

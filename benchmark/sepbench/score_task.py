@@ -67,6 +67,11 @@ class Asked:
     scenes_hash: str | None = None
     corpus_hash: str | None = None
 
+    @property
+    def n_classes(self) -> int | None:
+        """How many classes a label may be of; None where nobody said."""
+        return None if self.config is None else len(self.config["classes"])
+
     def indices(self, scene: SceneFiles) -> list[int]:
         """The number of each reference in its scene: as its file says where the scenes are ours, else its place."""
         found = [re.match(r"\d+(?=_)", file.path.stem) for file in scene.references]

@@ -42,6 +42,7 @@ from sepbench.recipe import build
 from sepbench.run import UNTAUGHT, finished_run
 from sepbench.scene import Activity, Estimate, Mixture, TaskInfo
 from sepbench.storage import write_text
+from sepbench.tasks.task import task_info
 
 MIXTURES = 8  # windows of a channel that are answered together, so that a GPU or a wide CPU is used
 RATES_HZ = (1000, 768_000)  # outside of these a header is more likely broken than true
@@ -86,9 +87,7 @@ def _trained(run: Path) -> tuple[Method, TaskInfo]:
     record, recipe = finished_run(run)
     if record.config["supervision"] == "oracle":
         raise UserError(f"{run}: {record.config['name']} must be told the sources. Choose a run that has learnt.")
-    task = record.config["task"]
-    classes = tuple(task["classes"])
-    info = TaskInfo(classes, int(task["sample_rate_hz"]), 1, len(classes), float(task["seconds"]))
+    info = task_info(record.config["task"])
     inner = _trained(Path(record.config["inner"]["run"]))[0] if record.config.get("inner") else None
     method = build(recipe, record.config, info, inner)
     if record.config["supervision"] in UNTAUGHT:
@@ -220,6 +219,8 @@ def _by_class(estimate: Estimate, classes: Sequence[str], run: Path) -> Tensor:
     """(class, time): the sum of the sources of each label, silence for a class without one."""
     if estimate.labels is None:
         raise UserError(f"{run}: its method does not say which source is what. Choose one that labels its sources.")
+    if estimate.sources is None:
+        raise UserError(f"{run}: its method only says what sounds, and separates nothing. Choose one that separates.")
     sources = estimate.sources.detach().float().cpu()
     of = torch.tensor([classes.index(label) for label in estimate.labels], dtype=torch.long)
     return sources.new_zeros(len(classes), sources.shape[-1]).index_add_(0, of, sources)

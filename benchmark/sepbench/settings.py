@@ -48,6 +48,13 @@ def place(settings: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
     return {**settings, head: place(settings[head], rest, value) if rest else value}
 
 
+def has(settings: Mapping[str, Any], path: str) -> bool:
+    """Whether anything lies at `path`."""
+    head, _, rest = path.partition(".")
+    inside = settings.get(head)
+    return head in settings and (not rest or (isinstance(inside, Mapping) and has(inside, rest)))
+
+
 def paths(settings: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Every path at which a value, not a group, lies."""
     for name, value in settings.items():

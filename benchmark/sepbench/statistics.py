@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from sepbench.metrics import EVENTS, FACTS, LEVELS, METRICS, OUTCOMES
+from sepbench.metrics import CHANCE, EVENTS, FACTS, LEVELS, METRICS, OUTCOMES
 
 N_RESAMPLES = 10_000
 SEED = 20_000
@@ -64,8 +64,9 @@ def summarise(columns: Columns, n_resamples: int = N_RESAMPLES, seed: int = SEED
         entry = {"mean", "std", "median", "n", "scenes", "undefined", "ci95": [low, high]}
 
     All weighted; std is that of the rows (divisor n). Precision, recall and F-measures, pooled over scenes, stand under
-    "mean", those of frames and clips with their chance level as a metric of its own, `<metric>_chance`; the mean over
-    classes stands beside "all" as "class_mean". They have no std and no median, and n is the number of frames, clips or
+    "mean", those of frames and clips with their chance level as a metric of its own, `<metric>_chance`, as has the
+    accuracy of classes; that also says how it was had, "by" separation or label set. The mean over classes of what is
+    pooled stands beside "all" as "class_mean". Pooled figures have no std and no median, and n is the number of frames, clips or
     sources. What merely happened (`missed`, `extra`, `sign_flipped`) has the unit "count" and no mean; who was paired
     with whom (`paired_with`) stands in the rows alone. Whatever a figure lacks is None.
     """
@@ -120,6 +121,22 @@ def intervals(figures: list[Figure], n_resamples: int, seed: int) -> list[Interv
         for i, part in zip(group, parts, strict=True):
             found[i] = _percentiles(figures[i].statistic(part.astype(np.float64)))
     return found
+
+
+def unpaired_interval(
+    one: Figure, other: Figure, n_resamples: int = N_RESAMPLES, seed: int = SEED
+) -> Interval | None:
+    """95 % interval of `one` - `other`, measured on different scenes: those of each are drawn without regard to the other's.
+
+    None where one of them has no two scenes.
+    """
+    drawn = []
+    for figure, own_seed in ((one, seed), (other, seed + 1)):
+        totals = figure.totals[np.any(figure.totals, axis=1)]
+        if len(totals) < 2:
+            return None
+        drawn.append(figure.statistic(resampled_sums(totals, n_resamples, own_seed).astype(np.float64)))
+    return _percentiles(drawn[0] - drawn[1])
 
 
 def _percentiles(drawn: np.ndarray) -> Interval | None:
@@ -191,7 +208,7 @@ def _summarise_split(columns: Columns, n_resamples: int, seed: int) -> dict[str,
     result: dict[str, Any] = {}
     pending: list[tuple[dict[str, Any], Figure]] = []
     for name in [*(n for n in METRICS if n in averaged), *sorted(averaged - METRICS.keys())]:
-        result[name] = {**_head(name), **_averages(data, name, pending)}
+        result[name] = {**_head(name), **_how(data, name), **_averages(data, name, pending)}
     for level in LEVELS:
         if f"{level}_tp" in rows:
             result |= _detection(data, level, pending)
@@ -206,8 +223,16 @@ def _summarise_split(columns: Columns, n_resamples: int, seed: int) -> dict[str,
 
 def _head(name: str) -> dict[str, Any]:
     """What says how to read a figure. A chance level is as its metric is."""
-    metric = METRICS.get(name.removesuffix("_chance"))
+    metric = METRICS.get(name.removesuffix(CHANCE))
     return {"unit": metric.unit, "signature": metric.signature} if metric else {"unit": ""}
+
+
+def _how(data: _Rows, name: str) -> dict[str, str]:
+    """Of the accuracy of classes, which estimate was to bear which label: as separation chose, or any that was named."""
+    if name not in ("class_accuracy", "class_accuracy_both") or name not in data.of:
+        return {}
+    alone = np.isin(data.scene[data.of[name]], data.scene[data.of.get("labels_alone", np.empty(0, np.int64))])
+    return {"by": "label set" if alone.all() else "label set or separation" if alone.any() else "separation"}
 
 
 @dataclass(frozen=True)

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sepbench.results import RunRecord, read_rows, read_runs
 from sepbench.tables_facts import (
+    SHARED,
+    SHARED_NOTE,
     SYNTHETIC_NOTE,
     corpus_words,
     figures_of,
     interval,
     is_synthetic,
+    method_names,
     newest,
+    plain,
     scene_settings,
     scenes_hash,
+    shares_clips,
     short_si,
+    sounds_words,
+    split_fact,
+    split_words,
 )
 from sepbench.tables_format import Cell, Line, Table, render, text
+from sepbench.tables_gap import gap_tables
 from sepbench.tables_paper import paper_tables, read_published
 from sepbench.ties import tie_groups
 
@@ -34,18 +42,25 @@ ELSEWHERE |= {"bss_sdr": ("BSS SDR, dB", 1), "bss_isr": ("ISR, dB", 1)}
 ELSEWHERE |= {"bss_sir": ("SIR, dB", 1), "bss_sar": ("SAR, dB", 1)}
 ELSEWHERE |= {"equal_separation": ("Equally separated", 2)}  # columns that are there only where a run has the figure
 ABSOLUTE = {"si_sdr": ("SI-SDR, dB", 1), "snr": ("SNR, dB", 1)}  # columns for runs that know of no mixture
-PLACED_BY = (MAIN, BY_LABEL, *ABSOLUTE, "ca_sdri", "capi_sdri", "label_set_accuracy")  # a run is placed by the first it has
+IN_DB = (MAIN, BY_LABEL, *ABSOLUTE, "ca_sdri", "capi_sdri")
+NAMING = ("label_set_accuracy", "class_accuracy")  # where nothing is separated; such runs stand last
+PLACED_BY = (*IN_DB, *NAMING)  # a run is placed by the first it has
 SPLITS = {"test": "unheard recordings", "seen": "new scenes of the training recordings"}
 LEGEND = (
     "[ ]: 95 % interval. SI-SDRi: each source with the estimate that separates it best, or with that of its label. Tie "
-    "group: methods that share a letter cannot be told apart (paired, 95 %). Chance: the F of always saying yes. Undefined: "
-    "silent references. Missed: sources without an answer, which no mean counts. MACs/s: multiply-accumulates per second "
-    "of audio. Real-time factor: seconds of computing per second of audio, on the run's own machine. Memory: the peak of the "
-    "whole process while it answers one scene (Python and torch alone take some 450 MB), or of the GPU's tensors. "
-    "–: not measured."
+    "group: methods that share a letter cannot be told apart (paired, 95 %). Chance: the F of always saying yes, or the share "
+    "of classes that guessing gets right. Undefined: silent references. Missed: sources without an answer, which no mean "
+    "counts. MACs/s: multiply-accumulates per second of audio. Real-time factor: seconds of computing per second of audio, on "
+    "the run's own machine. Memory: the peak of the whole process while it answers one scene (Python and torch alone take "
+    "some 450 MB), or of the GPU's tensors. –: not measured."
+)
+BY_LABELS_NOTE = (
+    "Without SI-SDRi, a method names classes and separates nothing: its classes are right by the set of its labels, which is "
+    "easier to guess (see its chance)."
 )
 # Never corpus and profile: a row that is copied out of its table has to go on saying what it was measured on.
 FOLDABLE = ("Split", "Sources / scenes", "Supervision", "Undefined", "Missed")
+OF_THE_TABLE = ("task", "protocol")  # options that a comparison's title tells: they part tables, not rows
 SAME_INPUT_DB = 0.01  # runs on the same scenes agree on the mean SI-SDR of the mixture far better than this
 
 
@@ -59,7 +74,7 @@ def find_published(root: Path) -> Path | None:
 
 
 def make_tables(runs: Sequence[RunRecord], published_csv: Path | None, show_all: bool = False) -> list[Table]:
-    """Comparisons first, then the papers' tables that our runs fill in part (`show_all`: the empty ones too)."""
+    """Comparisons, what shared clips add, then the papers' tables that our runs fill in part (`show_all`: the empty too)."""
     kept: dict[tuple[str, str], RunRecord] = {}  # a run may lie in two places: here, and among the references
     for run in runs:
         key = (run.id, str(run.provenance.get("corpus_hash")))
@@ -69,7 +84,7 @@ def make_tables(runs: Sequence[RunRecord], published_csv: Path | None, show_all:
     if published_csv is None:
         absent = "The published figures were not found (published/paper_tables.csv)."
         papers = [_noted(table, absent) for table in papers]
-    tables = [*_comparisons(finished), *papers]
+    tables = [*_comparisons(finished), *gap_tables(finished), *papers]
     waiting = sorted(run.id for run in kept.values() if run.state != "finished")
     if tables and waiting:
         tables[0] = _noted(tables[0], f"Left out, not finished: {', '.join(waiting)}.")
@@ -87,8 +102,8 @@ def _listed(run: RunRecord) -> Line:
     corpus, profile = run.config["task"]["corpus"], run.config["profile"]
     when = (run.finished or run.started or "")[:16].replace("T", " ")
     figures = (_wall(run), _cell(run, "test", MAIN, ci=False), _cell(run, "test", BY_LABEL, ci=False))
-    words = (run.config["recipe"], corpus_words(corpus), profile, run.id)  # the long one last: there it breaks nothing
-    facts = {"corpus": corpus, "profile": profile, "split": "test"}
+    words = (run.config["recipe"], sounds_words(run), profile, run.id)  # the long one last: there it breaks nothing
+    facts = {"corpus": corpus, "profile": profile, "split": split_fact(run, "test")}
     return Line((text(run.state), text(when), *figures, *map(text, words)), facts)
 
 
@@ -119,7 +134,7 @@ def _same_input(one: RunRecord, other: RunRecord, split: str) -> bool:
 def _missed(run: RunRecord, split: str) -> int | None:
     """How many sources the method did not answer; None where separation was not scored."""
     main = _main(run, split)
-    if figures_of(run, split, main) is None:
+    if main == "class_accuracy" or figures_of(run, split, main) is None:
         return None
     name = "missed_by_label" if main == BY_LABEL else "missed"
     return int(((run.metrics[split].get(name) or {}).get("all") or {}).get("n") or 0)
@@ -132,21 +147,27 @@ def _main(run: RunRecord, split: str) -> str:
 
 def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     bare = {name: facts for name, facts in ABSOLUTE.items() if any(_main(run, split) in ABSOLUTE for run in runs)}
-    extra = {name: facts for name, facts in (bare | ELSEWHERE).items() if any(figures_of(run, split, name) for run in runs)}
+    every = (bare | ELSEWHERE).items()
+    extra = {name: facts for name, facts in every if any(figures_of(run, split, name) for run in runs)}
+    guessed = {name for name in extra if any(figures_of(run, split, f"{name}_chance") for run in runs)}
     headings = ["Method", "Supervision", "Corpus", "Profile", "Split", "Sources / scenes", "SI-SDRi, dB"]
     headings += ["Tie group", "Median", "SI-SDRi by label, dB", "Input SI-SDR"]
-    headings += [*(heading for heading, _ in extra.values()), "F frame (chance)", "F clip (chance)"]
+    headings += [f"{heading} (chance)" if name in guessed else heading for name, (heading, _) in extra.items()]
+    headings += ["F frame (chance)", "F clip (chance)"]
     headings += ["Undefined", "Missed", "Params", "MACs/s", "Real-time factor", "Memory, MB", "Wall time"]
-    labels, (ties, tied_by) = _method_names(runs), _ties(runs, split)
-    best_first = sorted(runs, key=lambda run: (-_mean(run, split, tied_by), run.id))
+    labels, (ties, tied_by) = method_names(runs, OF_THE_TABLE), _ties(runs, split)
+    best_first = sorted(runs, key=lambda run: (*_place(run, split, tied_by), run.id))
     rows = tuple(_compared(run, labels[run.id], split, extra, ties.get(run.id)) for run in best_first)
     first = runs[0]
     task, settings = first.config["task"], scene_settings(first, split)
     sounds = f" (content {str(settings['sounds'])[:8]})" if settings["sounds"] else ""
     strange = first.config.get("kind") == "external" and task["corpus"] == "files"  # nobody knows where they come from
-    gloss = "" if strange else f": {SPLITS.get(split, split)}"
-    title = f"{task['name']} on {corpus_words(task['corpus'])}{'' if strange else ' sounds'}{sounds}, {split}{gloss}"
-    return Table(title, tuple(headings), rows, _notes(runs, settings, tied_by), FOLDABLE)
+    glosses = SPLITS | ({"test": SPLITS["seen"]} if shares_clips(first) else {})
+    gloss = "" if strange else f": {glosses.get(split, split)}"
+    parts = [f"{task['name']} on {corpus_words(task['corpus'])}{'' if strange else ' sounds'}{sounds}"]
+    parts += [f"{len(task['classes'])} classes"] if "class_set" in task else []
+    title = ", ".join([*parts, *([SHARED] if shares_clips(first) else []), split]) + gloss
+    return Table(title, tuple(headings), rows, _notes(runs, split, settings, tied_by), FOLDABLE)
 
 
 def _ties(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, str], str]:
@@ -168,7 +189,6 @@ def _compared(
     run: RunRecord, name: str, split: str, extra: Mapping[str, tuple[str, int]], tie: str | None
 ) -> Line:
     config, task = run.config, run.config["task"]
-    parted = (task.get("splits") or {}).get("by")
     main = figures_of(run, split, _main(run, split)) or {}
     median = (figures_of(run, split, MAIN) or {}).get("median")
     counts = [str(main[key]) for key in ("n", "scenes") if main.get(key) is not None]
@@ -177,7 +197,7 @@ def _compared(
         _supervision(config),
         corpus_words(task["corpus"]),
         config["profile"],
-        f"{split}, by {parted}" if parted else split,
+        split_words(run, split),
         " / ".join(counts),
     ]
     cells = [
@@ -198,7 +218,7 @@ def _compared(
         _memory(run),
         _wall(run),
     ]
-    return Line(tuple(cells), {"corpus": task["corpus"], "profile": config["profile"], "split": split})
+    return Line(tuple(cells), {"corpus": task["corpus"], "profile": config["profile"], "split": split_fact(run, split)})
 
 
 def _supervision(config: Mapping[str, Any]) -> str | None:
@@ -220,45 +240,24 @@ def _cell(run: RunRecord, split: str, metric: str, digits: int = 1, ci: bool = T
     return Cell(figures["mean"], bounds, n=figures.get("n"), chance=chance, unit=unit, digits=digits, runs=(run.id,))
 
 
-def _mean(run: RunRecord, split: str, metric: str) -> float:
-    """What a run is placed by: the metric of the table, else the other one."""
-    figures = figures_of(run, split, metric) or figures_of(run, split, _main(run, split))
-    return float("-inf") if figures is None else float(figures["mean"])
+def _place(run: RunRecord, split: str, tied_by: str) -> tuple[bool, float]:
+    """Where a run stands: by the metric of the table, else by another in dB; what only names classes, after those."""
+    metric = tied_by if figures_of(run, split, tied_by) else _main(run, split)
+    figures = figures_of(run, split, metric)
+    return metric in NAMING, -float("-inf") if figures is None else -float(figures["mean"])
 
 
-def _method_names(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """The name of each run's method with the options that tell it from its default and from its neighbours."""
-    names = {}
-    for run in runs:
-        kind = (run.config["recipe"], run.config["profile"])
-        told = [_told(mate) for mate in runs if (mate.config["recipe"], mate.config["profile"]) == kind]
-        every = sorted(set(chain.from_iterable(told)))
-        differing = {key for key in every if len({str(facts.get(key)) for facts in told}) > 1}
-        own = _told(run)
-        shown = [f"{key}={_plain(own[key])}" for key in own if key in differing or key in (run.changed or {})]
-        name = run.config.get("name") or run.config["recipe"]
-        names[run.id] = f"{name} ({', '.join(shown)})" if shown else name
-    return names
-
-
-def _told(run: RunRecord) -> dict[str, Any]:
-    """What may tell two runs of a recipe apart, by the names that the command line has for it."""
-    config = run.config
-    facts = dict(run.options if run.changed is None else run.changed)
-    for part in ("train", "sizes"):
-        facts |= {f"{part}.{key}": value for key, value in (config.get(part) or {}).items()}
-    others = {"inner": (config.get("inner") or {}).get("run"), "trained_by": (config.get("trained_by") or {}).get("run")}
-    return facts | {"seed": config.get("seed")} | {key: Path(str(run)).name for key, run in others.items() if run}
-
-
-def _notes(runs: Sequence[RunRecord], settings: Mapping[str, Any], tied_by: str) -> tuple[str, ...]:
-    mixing = ", ".join(f"{key} {_plain(value)}" for key, value in settings["mixing"].items())
+def _notes(runs: Sequence[RunRecord], split: str, settings: Mapping[str, Any], tied_by: str) -> tuple[str, ...]:
+    mixing = ", ".join(f"{key} {plain(value)}" for key, value in settings["mixing"].items())
     classes = ", ".join(settings["classes"] or [])
     seconds = "various lengths" if settings["seconds"] is None else f"{settings['seconds']:g} s"
     rate = "various rates" if settings["sample_rate_hz"] is None else f"{settings['sample_rate_hz']} Hz"
     facts = [f"{seconds} at {rate}", mixing, f"classes {classes}" if classes else "no labels"]
     scenes = f"Scenes: {'; '.join(filter(None, facts))}."
     notes = [SYNTHETIC_NOTE] if is_synthetic(str(settings["corpus"])) else []
+    notes += [SHARED_NOTE] if shares_clips(runs[0]) else [*_leaks(runs)]
+    if any(_by(run, split) != "separation" for run in runs):
+        notes.append(BY_LABELS_NOTE)
     if any(run.config.get("supervision") == "oracle" for run in runs):
         notes.append("ORACLE: the method is handed the true sources; a ceiling, not a contestant.")
     if tied_by == BY_LABEL:
@@ -266,8 +265,17 @@ def _notes(runs: Sequence[RunRecord], settings: Mapping[str, Any], tied_by: str)
     return (*notes, scenes, LEGEND)
 
 
-def _plain(value: object) -> str:
-    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+def _by(run: RunRecord, split: str) -> str:
+    """What the classes of a run were held against; older runs knew separation alone."""
+    return str((run.metrics[split].get("class_accuracy") or {}).get("by") or "separation")
+
+
+def _leaks(runs: Sequence[RunRecord]) -> Iterator[str]:
+    """Runs that were tested on what they were trained on, though their protocol does not say so."""
+    for run in runs:
+        audit = run.provenance.get("audit") or {}
+        if any(n for shared in (audit.get("shared") or {}).values() for n in shared.values()):
+            yield f"LEAK: {run.id}: {audit['verdict']}"
 
 
 def _cost(run: RunRecord, name: str) -> Cell:

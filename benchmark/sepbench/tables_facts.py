@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from sepbench.results import RunRecord
@@ -10,6 +12,13 @@ from sepbench.results import RunRecord
 SYNTHETIC_NOTE = (
     "SYNTHETIC: sounds made by a generator, no recordings. Such a figure shows that the code runs; "
     "it does not compare with one on recordings, a paper's least of all."
+)
+
+SHARED_POOL = "shared_pool"  # the protocol of a task whose training and test draw on the same clips (tasks/splits.py)
+SHARED = "clips shared"
+SHARED_NOTE = (
+    "CLIPS SHARED: the same clips serve training and test, so that the figures say how well clips that were trained on are "
+    "known in new mixtures, and not how well sounds that were never heard."
 )
 
 
@@ -21,6 +30,38 @@ def is_synthetic(corpus: str) -> bool:
 def corpus_words(corpus: str) -> str:
     """The corpus as tables name it; in capitals where its sounds are no recordings."""
     return corpus.upper() if is_synthetic(corpus) else corpus
+
+
+def shares_clips(run: RunRecord) -> bool:
+    """Whether the run's protocol has the same clips serve training and test."""
+    return (run.config["task"].get("splits") or {}).get("protocol") == SHARED_POOL
+
+
+def taught_elsewhere(run: RunRecord) -> bool:
+    """Whether the run tests, on shared clips, what was not trained on all of them: no protocol of any paper."""
+    audit = run.provenance.get("audit") or {}
+    if not shares_clips(run) or not run.config.get("trained_by") or not audit:
+        return False
+    return (audit["shared"].get("train") or {}).get("clips") != audit["clips"]["test"]
+
+
+def sounds_words(run: RunRecord) -> str:
+    """The corpus of a run, how many of its classes where that is a choice, and whether its clips are shared."""
+    task = run.config["task"]
+    words = [corpus_words(task["corpus"])]
+    words += [f"{len(task['classes'])} classes"] if "class_set" in task else []
+    return ", ".join([*words, *([SHARED] if shares_clips(run) else [])])
+
+
+def split_words(run: RunRecord, split: str) -> str:
+    """A split, and what makes it another test than its name says."""
+    by = (run.config["task"].get("splits") or {}).get("by")
+    return f"{split}, {SHARED}" if shares_clips(run) else f"{split}, by {by}" if by else split
+
+
+def split_fact(run: RunRecord, split: str) -> str:
+    """The split as the CSV has it, whose rows stand alone."""
+    return f"{split}, {SHARED}" if shares_clips(run) else split
 
 
 def figures_of(run: RunRecord, split: str, metric: str, key: str = "all") -> Mapping[str, Any] | None:
@@ -46,6 +87,8 @@ def scene_settings(run: RunRecord, split: str) -> dict[str, Any]:
     task = run.config["task"]
     names = ("name", "corpus", "classes", "sample_rate_hz", "seconds", "splits", "minimum_active")
     settings = {name: task.get(name) for name in names}
+    if shares_clips(run):
+        settings["splits"] = {name: task["splits"].get(name) for name in ("protocol", "folds")}  # it reads no other
     mixing = dict(task.get("mixing") or {})
     for name in [name for name in mixing if name.startswith("test_")]:
         value = mixing.pop(name)
@@ -57,6 +100,36 @@ def scene_settings(run: RunRecord, split: str) -> dict[str, Any]:
 def scenes_hash(run: RunRecord, split: str) -> str | None:
     """The same for the same scenes; None for runs from before it was kept."""
     return (run.provenance.get("scenes_hash") or {}).get(split)
+
+
+def method_names(runs: Sequence[RunRecord], but: Collection[str] = ()) -> dict[str, str]:
+    """The name of each run's method with the options that tell it from its default and from its neighbours, `but` some."""
+    names = {}
+    for run in runs:
+        kind = (run.config["recipe"], run.config["profile"])
+        told = [_told(mate) for mate in runs if (mate.config["recipe"], mate.config["profile"]) == kind]
+        every = sorted(set(chain.from_iterable(told)))
+        differing = {key for key in every if len({str(facts.get(key)) for facts in told}) > 1}
+        own = _told(run)
+        shown = [key for key in own if key not in but and (key in differing or key in (run.changed or {}))]
+        name = run.config.get("name") or run.config["recipe"]
+        names[run.id] = f"{name} ({', '.join(f'{key}={plain(own[key])}' for key in shown)})" if shown else name
+    return names
+
+
+def _told(run: RunRecord) -> dict[str, Any]:
+    """What may tell two runs of a recipe apart, by the names that the command line has for it."""
+    config = run.config
+    facts = dict(run.options if run.changed is None else run.changed)
+    for part in ("train", "sizes"):
+        facts |= {f"{part}.{key}": value for key, value in (config.get(part) or {}).items()}
+    others = {"inner": (config.get("inner") or {}).get("run"), "trained_by": (config.get("trained_by") or {}).get("run")}
+    return facts | {"seed": config.get("seed")} | {key: Path(str(run)).name for key, run in others.items() if run}
+
+
+def plain(value: object) -> str:
+    """A value as one would write it in YAML."""
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
 def short_si(value: float) -> str:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import math
 import signal
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any
@@ -29,67 +28,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from sepbench.blocks.weights import keep, recall
-from sepbench.errors import UserError, nearest
+from sepbench.errors import UserError
 from sepbench.method import Batch, WeakBatch
+from sepbench.schedule import Schedule, check_sizes, precision_on
 from sepbench.storage import write_bytes, write_text
+
+__all__ = ["Schedule", "check_sizes", "precision_on", "train"]
 
 Loss = Callable[[Any], Mapping[str, Tensor]]  # a batch to named losses; "loss" is the one that is minimised
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast; the values come from recipe.yaml, profile by profile."""
-
-    epochs: int  # at most
-    steps: int  # per epoch
-    batch: int  # scenes per step
-    valid_batches: int
-    lr: float
-    patience: int  # epochs without a better validation loss before it stops
-    warmup: int = 0  # steps of a linear rise from 0 to lr
-    cosine: bool = False  # then down to 2 % of lr along half a cosine, over all epochs
-    clip_norm: float | None = None  # of the gradient
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "steps", "batch", "valid_batches", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; wanted 1 or more")
-        if not self.lr >= 0:
-            raise ValueError(f"lr is {self.lr}; wanted 0 or more")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm is {self.clip_norm}; wanted a number above 0, or null for none")
-
-    @classmethod
-    def of(cls, stage: str, settings: Any) -> Schedule:
-        """The settings train.<stage> of a recipe. UserError for a key that there is not, or lacks, or a wrong value."""
-        known = [each.name for each in fields(cls)]
-        given = vars(settings) if hasattr(settings, "__dict__") else {}
-        for name in given:
-            if name not in known:
-                raise UserError(
-                    f"train.{stage}.{name}: there is no such setting.{nearest(name, known)} Known: {', '.join(known)}."
-                )
-        missing = [each.name for each in fields(cls) if each.default is MISSING and each.name not in given]
-        if missing:
-            raise UserError(f"train.{stage}: {', '.join(missing)} not given. Write a number for each in recipe.yaml.")
-        try:
-            return cls(**given)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"train.{stage}: {error}.") from None
-
-    def factor(self, step: int) -> float:
-        """What lr is multiplied with at `step`."""
-        rise = min(1.0, (step + 1) / (self.warmup + 1))
-        share = min(1.0, step / max(1, self.epochs * self.steps))
-        return rise * (0.02 + 0.49 * (1 + math.cos(math.pi * share)) if self.cosine else 1.0)
-
-
-def check_sizes(sizes: Any) -> None:
-    """UserError where one of a network's sizes is not 1 or more."""
-    for name, size in vars(sizes).items():
-        wrong = [each for each in (size if isinstance(size, (tuple, list)) else [size]) if each < 1]
-        if wrong:
-            raise UserError(f"sizes.{name} is {wrong[0]}; wanted 1 or more.")
+LIGHTNINGS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
 
 def train(
@@ -127,6 +76,7 @@ def train(
         history = _History(place / "history.csv", bar, schedule, source)
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else "cpu", devices=1, max_epochs=schedule.epochs,
+            precision=LIGHTNINGS[precision_on(device, schedule.precision)],
             limit_val_batches=schedule.valid_batches, num_sanity_val_steps=0, gradient_clip_val=schedule.clip_norm,
             callbacks=[history, patience, best, last], plugins=[_WholeCheckpoints()],
             logger=False, enable_progress_bar=False, enable_model_summary=False,
@@ -181,7 +131,13 @@ class _Crank(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         wanted = [each for each in self.network.parameters() if each.requires_grad]
-        adam = torch.optim.Adam(wanted, self.schedule.lr, betas=(0.9, 0.999))
+        options: dict[str, Any] = {"lr": self.schedule.lr, "betas": (0.9, 0.999)}
+        decay = self.schedule.weight_decay
+        adam = torch.optim.AdamW(wanted, weight_decay=decay, **options) if decay else torch.optim.Adam(wanted, **options)
+        factor, patience = self.schedule.plateau_factor, self.schedule.plateau_patience
+        if factor is not None:
+            waits = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=factor, patience=patience)
+            return {"optimizer": adam, "lr_scheduler": {"scheduler": waits, "monitor": "valid_loss"}}
         rate = torch.optim.lr_scheduler.LambdaLR(adam, self.schedule.factor)
         return {"optimizer": adam, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sepbench.errors import UserError, nearest
-from sepbench.metrics import EVENTS, FACTS, LEVELS, METRICS, OUTCOMES, expand
+from sepbench.metrics import CHANCE, EVENTS, FACTS, LEVELS, METRICS, OUTCOMES, expand
 from sepbench.statistics import POOLED, Columns
 
 INPUT = "si_sdr_mixture"
-PREFERRED = ("si_sdri", "si_sdri_by_label", "si_sdr", "snr", "ca_sdri", "capi_sdri")  # where none is asked for
+PREFERRED = ("si_sdri", "si_sdri_by_label", "si_sdr", "snr", "ca_sdri", "capi_sdri", "class_accuracy")  # where none is asked for
 COLUMNS = ("rank", "scene", "metric", "value", "source", "label", "of_source", "input_si_sdr_db", "missed")
 
 
@@ -109,8 +109,8 @@ def safe_name(text: str) -> str:
 
 def _check_metric(metric: str, names: Sequence[str]) -> None:
     counts = {f"{level}_{outcome}" for level in LEVELS for outcome in OUTCOMES} | EVENTS.keys() | FACTS.keys()
-    there = [name for name in names if name not in counts and not name.endswith("_undefined")]
-    there += [name for name, (level, _) in POOLED.items() if f"{level}_tp" in names and not name.endswith("_chance")]
+    there = [name for name in names if name not in counts and not name.endswith(("_undefined", CHANCE))]
+    there += [name for name, (level, _) in POOLED.items() if f"{level}_tp" in names and not name.endswith(CHANCE)]
     if metric in there:
         return
     if metric not in METRICS:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
+from itertools import permutations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sepbench.metrics.class_accuracy import all_right, class_hits
+from sepbench.metrics.class_accuracy import all_right, chance, class_hits, named_hits
 
 GOLDEN = {  # golden cases that have pairs, and the hits that follow from those pairs and the labels by hand
     "good_k1": [1],
@@ -36,6 +39,41 @@ def test_a_reference_without_an_estimate_is_a_miss_even_if_its_label_was_named()
     hits = class_hits(pairs=[(2, 0)], estimate_labels=["rain", "dog"], reference_labels=["dog", "rain", "rain"])
     assert hits == [0.0, 0.0, 1.0]
     assert class_hits(pairs=[], estimate_labels=[], reference_labels=["dog"]) == [0.0]
+
+
+def test_without_sounds_a_class_is_right_where_it_was_named():
+    hits = named_hits(estimate_labels=["rain", "dog", "cat"], reference_labels=["dog", "sheep", "rain"])
+    assert hits == [1.0, 0.0, 1.0]
+    assert named_hits(estimate_labels=[], reference_labels=["dog"]) == [0.0]
+    assert named_hits(estimate_labels=["dog"], reference_labels=[]) == []
+
+
+def test_a_label_named_once_is_right_once():
+    assert named_hits(estimate_labels=["dog"], reference_labels=["dog", "dog"]) == [1.0, 0.0]
+    assert named_hits(estimate_labels=["dog", "dog"], reference_labels=["dog", "dog"]) == [1.0, 1.0]
+
+
+@given(st.lists(st.sampled_from("abc"), min_size=1, max_size=4), st.lists(st.sampled_from("abc"), max_size=4))
+def test_named_labels_are_the_most_generous_order_of_all(there, named):
+    hits = named_hits(estimate_labels=named, reference_labels=there)
+    assert sum(hits) == sum((Counter(there) & Counter(named)).values())
+    n = min(len(there), len(named))
+    orders = ([*zip(refs, range(n), strict=True)] for refs in permutations(range(len(there)), n))
+    ways = [class_hits(pairs=pairs, estimate_labels=order[:n], reference_labels=there)
+            for pairs in orders for order in permutations(named)]
+    assert sum(hits) == max(map(sum, ways))
+
+
+def test_guessing_scores_its_chance():
+    random, classes, n = np.random.default_rng(0), "abcdefghij", 4000
+    there = [random.choice(list(classes), 2, replace=False) for _ in range(n)]
+    labels = [random.choice(list(classes), 2) for _ in range(n)]
+    named = [random.choice(list(classes), 3, replace=False) for _ in range(n)]
+    by_separation = [class_hits(pairs=[(0, 1), (1, 0)], estimate_labels=e, reference_labels=r) for e, r in zip(labels, there)]
+    by_label_set = [named_hits(estimate_labels=e, reference_labels=r) for e, r in zip(named, there)]
+    assert np.mean(by_separation) == pytest.approx(chance(10), abs=0.012) and chance(10) == 0.1
+    assert np.mean(by_label_set) == pytest.approx(chance(10, 3), abs=0.018) and chance(10, 3) == 0.3  # 3 standard errors
+    assert chance(2, 5) == 1.0 and chance(5, 0) == 0.0
 
 
 def test_nothing_there_has_no_accuracy():

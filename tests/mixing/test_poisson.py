@@ -142,6 +142,13 @@ def test_sources_sum_to_the_mixture(cache: ClipCache):
     assert (batch.sources.sum(1) - batch.mixture).abs().max() < 1e-6
 
 
+def test_labels_name_the_sources_that_sound(cache: ClipCache):
+    batch = PoissonScenes(planner_of(cache)).batch(0, 40)
+    sounds = batch.sources.abs().amax(2).numpy() > 0
+    np.testing.assert_array_equal(batch.labels, np.where(sounds, np.arange(5), -1))
+    assert batch.labels.dtype == np.int64 and 0 < sounds.mean() < 1
+
+
 def test_a_mixture_is_its_cuts_at_their_places(cache: ClipCache):
     planner = planner_of(cache)
     plan = planner.plan(7, 3)
@@ -277,7 +284,7 @@ def test_weak_and_isolated_batches_sound_the_same(cache: ClipCache):
 
 def test_a_weak_batch_has_no_place_for_a_source(synthetic: ClipCache):
     assert names(WeakBatch) == {"mixture", "events"}
-    assert names(Batch) - names(WeakBatch) == {"sources"}
+    assert names(Batch) - names(WeakBatch) == {"sources", "labels"}
     assert names(Events) == {"scene", "label", "on_s", "off_s", "n_scenes", "n_classes"}
     batch = WeakPoissonScenes(planner_of(synthetic), "frame").batch(0, 4)
     assert type(batch) is WeakBatch

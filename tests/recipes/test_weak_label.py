@@ -73,7 +73,9 @@ class Sounds:
             sources[s, c] += 0.1 * sounding * np.sin(2 * np.pi * 400 * (c + 1) * time_s)
         events = Events(scene, label, on_s, off_s, size, n_classes)
         mixture = torch.from_numpy(sources.sum(1))
-        return Batch(mixture, events, torch.from_numpy(sources)) if self.isolated else WeakBatch(mixture, events)
+        if not self.isolated:
+            return WeakBatch(mixture, events)
+        return Batch(mixture, events, torch.from_numpy(sources), np.where(events.presence(), np.arange(n_classes), -1))
 
 
 def training(method, folder: Path):
@@ -649,8 +651,9 @@ def test_the_strong_target_changes_the_loss_only_where_a_source_exceeds_the_mixt
     tone = 0.1 * torch.sin(torch.arange(4000) * 0.5)
     sources = torch.stack([tone, -0.5 * tone, 0 * tone])[None]
     events = Events(np.array([0, 0]), np.array([0, 1]), np.zeros(2), np.full(2, 0.5), 1, 3)
-    cancelling = Batch(sources.sum(1), events, sources)
-    single = Batch(tone[None], events, sources * torch.eye(3)[0][:, None])
+    labels = np.array([[0, 1, -1]])
+    cancelling = Batch(sources.sum(1), events, sources, labels)
+    single = Batch(tone[None], events, sources * torch.eye(3)[0][:, None], labels)
     with torch.no_grad():
         assert capped._strong_loss(cancelling)["loss"] < 0.9 * as_is._strong_loss(cancelling)["loss"]
         assert torch.equal(capped._strong_loss(single)["loss"], as_is._strong_loss(single)["loss"])

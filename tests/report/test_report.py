@@ -7,45 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 import pytest
-import soundfile
 import torch
+from pictured import RATE_HZ, heard, pixels, scene_of
 
 from sepbench.errors import UserError
 from sepbench.report import scatter
-from sepbench.report.history import draw_history
 from sepbench.report.scatter import draw_scatter
 from sepbench.report.scene import keep_scene
 from sepbench.results import RunFolder
 from sepbench.scene import Activity, Estimate, Mixture, Row, Scene, Source
-
-RATE_HZ, SECONDS = 16000, 2.0
-
-
-def tone(hz: float, on_s: float, off_s: float, amplitude: float = 0.9) -> torch.Tensor:
-    t_s = torch.arange(round(SECONDS * RATE_HZ)) / RATE_HZ
-    return amplitude * torch.sin(2 * torch.pi * hz * t_s) * ((t_s >= on_s) & (t_s < off_s))
-
-
-def scene_of(labels: list[str]) -> Scene:
-    sources = tuple(
-        Source(tone(440 * (i + 1), 0.2 * i, 1.2 + 0.2 * i), label, ((0.2 * i, 1.2 + 0.2 * i),))
-        for i, label in enumerate(labels)
-    )
-    return Scene(Mixture(sum(each.audio for each in sources)[None], RATE_HZ, "test-0"), sources)
-
-
-def pixels(path: Path) -> np.ndarray:
-    """(row, column, colour), 0 to 1; a picture that shows something."""
-    image = matplotlib.image.imread(path)
-    assert image.shape[0] > 150 and image.shape[1] > 300 and np.ptp(image[..., :3]) > 0.5
-    return image
-
-
-def heard(folder: Path) -> dict[str, np.ndarray]:
-    return {path.stem: soundfile.read(path)[0] for path in (folder / "audio").iterdir()}
 
 
 def test_the_sounds_are_kept_sample_by_sample_beyond_full_scale_too(tmp_path):
@@ -62,7 +34,7 @@ def test_the_sounds_are_kept_sample_by_sample_beyond_full_scale_too(tmp_path):
     pixels(tmp_path / "figures" / "scene.png")
 
 
-def test_sources_of_one_class_are_numbered(tmp_path):
+def test_sources_of_one_class_are_numbered(tmp_path, drawn):
     scene = scene_of(["siren", "siren"])
     keep_scene(scene, Estimate(torch.stack([each.audio for each in scene.sources]), ("siren", "siren")), tmp_path)
     assert set(heard(tmp_path)) == {
@@ -77,7 +49,7 @@ def test_a_blind_method_is_shown_too(tmp_path):
     pixels(tmp_path / "figures" / "scene.png")
 
 
-def test_sounds_of_an_earlier_scene_do_not_linger(tmp_path):
+def test_sounds_of_an_earlier_scene_do_not_linger(tmp_path, drawn):
     for labels in (["siren", "dog_bark"], ["gun_shot"]):
         scene = scene_of(labels)
         keep_scene(scene, Estimate(torch.stack([each.audio for each in scene.sources]), tuple(labels)), tmp_path)
@@ -154,28 +126,6 @@ def test_without_rows_there_is_no_figure(tmp_path):
     folder = run_with(rows_of(["siren"], 3), tmp_path)
     draw_scatter(folder, "seen", "Weak-label separator")
     assert not (folder / "figures").exists()
-
-
-def test_training_is_drawn_stage_by_stage(tmp_path):
-    header = "epoch,step,lr,seconds,train_loss,valid_loss\n"
-    (tmp_path / "history-critic.csv").write_text(header + "0,40,0.001,1,3,3.5\n1,80,0.0005,2,2,\n2,120,0.0001,3,nan,2.9\n")
-    draw_history(tmp_path)
-    one = pixels(tmp_path / "figures" / "training.png")
-    (tmp_path / "history-separator.csv").write_text(header + "0,40,0.001,1,3,3.5\n")
-    (tmp_path / "history-idle.csv").write_text(header)
-    draw_history(tmp_path)
-    assert pixels(tmp_path / "figures" / "training.png").shape[1] > 1.5 * one.shape[1]
-
-
-def test_training_that_left_no_history_has_no_figure(tmp_path):
-    draw_history(tmp_path)
-    assert not (tmp_path / "figures").exists()
-
-
-def test_a_history_without_steps_is_named(tmp_path):
-    (tmp_path / "history-critic.csv").write_text("epoch,loss\n0,1\n")
-    with pytest.raises(UserError, match="history-critic.csv: has no column 'step'"):
-        draw_history(tmp_path)
 
 
 def test_a_figure_is_whole_or_the_old_one_stays(tmp_path, monkeypatch):

@@ -14,9 +14,10 @@ from sepbench.storage import write_bytes
 
 
 def keep(network: nn.Module, path: Path) -> None:
-    """Write all of a network's parameters and buffers. UserError where there is no room."""
+    """Write all of a network's parameters and buffers, and how many of the first there are. UserError where there is no room."""
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    write_bytes(path, save(state))
+    n_parameters = sum(value.numel() for value in network.parameters())  # running statistics are none
+    write_bytes(path, save(state, {"parameters": str(n_parameters)}))
 
 
 def recall(network: nn.Module, path: Path) -> None:

@@ -55,6 +55,7 @@ class ClipCache:
     energy_offset: np.ndarray  # (clip,) int64
     sample_rate_hz: int
     content_hash: str
+    contents: tuple[str, ...]  # (clip,) a hash of each clip's content
 
     def audio(self, index: int, start: int = 0, stop: int | None = None) -> np.ndarray:
         """Samples [start, stop) of clip `index`: float32 (time,), full scale 1."""
@@ -89,15 +90,16 @@ def open_cache(
     needed = _needed_bytes(chosen, sample_rate_hz)
     try:
         root.mkdir(parents=True, exist_ok=True)
-        key = content_hash(corpus, chosen, sample_rate_hz, root)
+        contents = clip_contents(corpus, chosen, root)
+        key = content_hash(chosen, contents, sample_rate_hz)
         place = root / f"{corpus.name}-{sample_rate_hz}-{key}"
-        opened = _open(place, chosen, sample_rate_hz, key)
+        opened = _open(place, chosen, sample_rate_hz, key, contents)
         if opened is None:
             # asked twice, as another process may have just put it there
-            if place.exists() and _open(place, chosen, sample_rate_hz, key) is None:
+            if place.exists() and _open(place, chosen, sample_rate_hz, key, contents) is None:
                 shutil.rmtree(place)
             _build(corpus, chosen, sample_rate_hz, place, progress)
-            opened = _open(place, chosen, sample_rate_hz, key)
+            opened = _open(place, chosen, sample_rate_hz, key, contents)
     except OSError as error:
         raise _unwritable(root, needed, error) from None
     if opened is None:
@@ -109,15 +111,21 @@ def cache_root() -> Path:
     return Path(os.environ.get("SEPBENCH_CACHE") or Path.home() / ".cache" / "sepbench")
 
 
-def content_hash(corpus: Corpus, clips: Sequence[Clip], sample_rate_hz: int, root: Path) -> str:
+def clip_contents(corpus: Corpus, clips: Sequence[Clip], root: Path) -> tuple[str, ...]:
+    """The fingerprint of each clip, remembered under `root` so that a file is read again only where it has changed."""
+    with Fingerprints(root / "fingerprints.json") as known:
+        return tuple(
+            known.of(corpus.path(clip) if isinstance(corpus, FileCorpus) else None, partial(corpus.fingerprint, clip))
+            for clip in clips
+        )
+
+
+def content_hash(clips: Sequence[Clip], contents: Sequence[str], sample_rate_hz: int) -> str:
     """A hash of all that the cache depends on, whatever the files' names on disk and times of change."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((FORMAT, sample_rate_hz, RESAMPLER)).encode())
-    with Fingerprints(root / "fingerprints.json") as known:
-        for clip in clips:
-            path = corpus.path(clip) if isinstance(corpus, FileCorpus) else None
-            content = known.of(path, partial(corpus.fingerprint, clip))
-            digest.update(repr((clip.key, clip.label, clip.fold, clip.recording, content)).encode())
+    for clip, content in zip(clips, contents, strict=True):
+        digest.update(repr((clip.key, clip.label, clip.fold, clip.recording, content)).encode())
     return digest.hexdigest()
 
 
@@ -170,7 +178,9 @@ def _move(folder: Path, place: Path) -> None:
             raise
 
 
-def _open(place: Path, clips: tuple[Clip, ...], rate: int, key: str) -> ClipCache | None:
+def _open(
+    place: Path, clips: tuple[Clip, ...], rate: int, key: str, contents: tuple[str, ...]
+) -> ClipCache | None:
     """The cache at `place`, or None where there is none, or one whose files are not of the size that its index says."""
     try:
         with np.load(place / "index.npz") as index:
@@ -183,7 +193,7 @@ def _open(place: Path, clips: tuple[Clip, ...], rate: int, key: str) -> ClipCach
     # asarray: plain views of the maps, whose slicing is several times faster than numpy.memmap's own
     samples = np.asarray(np.memmap(place / "samples.i16", "<i2", "r"))
     energy = np.asarray(np.memmap(place / "energy.f64", "<f8", "r"))
-    return ClipCache(clips, samples, _starts(length), length, scale, energy, _starts(points), rate, key)
+    return ClipCache(clips, samples, _starts(length), length, scale, energy, _starts(points), rate, key, contents)
 
 
 def _sizes(place: Path) -> tuple[int, ...]:

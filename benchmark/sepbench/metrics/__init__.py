@@ -22,7 +22,7 @@ _BY_SEPARATION, _BY_LABEL = "hungarian:si_sdr", "label,hungarian:si_sdr"
 _SNR = f"silent_reference=undefined|assign={_BY_SEPARATION}|eps=f32"
 _SETS = "missed=0|false=0|silent_reference=left_out|empty=undefined"
 _SOURCES = "multiset=min|silent_reference=left_out|counts=pooled"
-_CLASSES = f"assign={_BY_SEPARATION}|missed=wrong|extra=ignored"
+_CLASSES = f"assign={_BY_SEPARATION}|missed=wrong|extra=ignored|labels_alone=multiset"
 _BSS = (
     f"museval:v4|window=1s|hop=1s|filters=512|frames=median|silent=undefined|infinite=undefined|assign={_BY_SEPARATION}"
 )
@@ -97,11 +97,15 @@ EVENTS: dict[str, str] = {
     "sign_flipped": "an estimate that lies along the reference turned upside down",
 }
 
-# Rows that say which estimate answers a reference: its index. Neither averaged nor counted.
+# Rows that say how a figure came about, neither averaged nor counted: which estimate answers a reference, as its index.
 FACTS: dict[str, str] = {
     "paired_with": "the estimate that answers the reference, by separation",
     "paired_by_label": "the estimate that answers the reference, by label",
+    "labels_alone": "the answer to the scene holds labels and no sound: its classes are right by the set of labels",
 }
+
+# What guessing scores is kept beside a metric under its name and this, and is none itself: compared with nothing.
+CHANCE = "_chance"
 
 # Detection is stored as counts per scene and class, since only pooled counts make a precision, a recall, an F-measure.
 LEVELS: tuple[str, ...] = ("frame", "clip", "source")  # among sources nothing can be a true negative
@@ -119,4 +123,4 @@ def expand(names: Iterable[str], where: str = "--metrics") -> list[str]:
     return found
 
 
-__all__ = ["EVENTS", "FACTS", "GROUPS", "LEVELS", "METRICS", "OUTCOMES", "Metric", "expand"]
+__all__ = ["CHANCE", "EVENTS", "FACTS", "GROUPS", "LEVELS", "METRICS", "OUTCOMES", "Metric", "expand"]

@@ -16,6 +16,7 @@ from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import Batch, WeakBatch
 from sepbench.mixing.levels import gains
+from sepbench.mixing.members import Members
 from sepbench.scene import Mixture, Scene, Source
 
 MAX_REDRAWS = 100
@@ -80,15 +81,7 @@ class PoissonPlanner:
     ):
         self.settings, self.classes, self.cache = settings, tuple(classes), cache
         self.scene_ms = round(settings.seconds * 1000)
-        of_class = [[i for i in members if clips[i].label == name] for name in self.classes]
-        for name, own in zip(self.classes, of_class):
-            if not own:
-                raise UserError(
-                    f"Split '{split}' has no clip of class '{name}'. Give the split other folds, or leave the class out."
-                )
-        self.flat = np.concatenate([np.asarray(own) for own in of_class])  # clips, class after class
-        self.n_own = np.array([len(own) for own in of_class])
-        self.first_own = np.concatenate([[0], np.cumsum(self.n_own)[:-1]])
+        self.members = Members(clips, members, self.classes, split)
         self.clips = clips
         if cache is None:
             self.clip_ms = np.array([max(round(clip.seconds * 1000), 1) for clip in clips])
@@ -135,7 +128,7 @@ class PoissonPlanner:
         """Numbers in [0, 1) to events. An event that cannot be brought to its level has a non-finite gain."""
         if label is None:
             label = (u[:, 5] * len(self.classes)).astype(np.int64)
-        clip = self.flat[self.first_own[label] + (u[:, 0] * self.n_own[label]).astype(np.int64)]
+        clip = self.members.draw(label, u[:, 0])
         shortest, longest = (1000 * seconds for seconds in self.settings.cut_s)
         wanted = np.rint(shortest + u[:, 1] * (longest - shortest)).astype(np.int64)
         length = np.minimum(np.minimum(self.clip_ms[clip], wanted), self.scene_ms)
@@ -183,7 +176,9 @@ class PoissonScenes:
 
     def batch(self, index: int, size: int) -> Batch:
         plan, mixture, sources = self._sound(index * size, size)
-        return Batch(torch.from_numpy(mixture), plan.events(), torch.from_numpy(sources))
+        events = plan.events()
+        labels = np.where(events.presence() > 0, np.arange(events.n_classes), -1)
+        return Batch(torch.from_numpy(mixture), events, torch.from_numpy(sources), labels)
 
     def scene_id(self, index: int) -> str:
         """The name of scene `index`, known without mixing it."""

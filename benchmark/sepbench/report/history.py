@@ -1,66 +1,228 @@
-"""How training went: loss and learning rate over steps, a panel per stage."""
+"""How training went: losses, accuracy and learning rate, stage by stage (Figs. 2 and 3 of Verma, SepClsNet)."""
 
 from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sepbench.errors import UserError
-from sepbench.report.style import COLOURS, GRID, QUIET, figure, in_words
+from sepbench.report.style import COLOURS, GRID, INK, QUIET, figure, in_words
 
-Curve = tuple[list[float], list[float]]  # steps, values
+FEW = 30  # points; up to here each is marked
+DECADE = 10.0  # highest over lowest, from which on a scale is logarithmic
+SIDES = (("train", "training", COLOURS[0]), ("valid", "validation", COLOURS[1]))
+NOT_PARTS = ("loss", "accuracy")
+Draw = Callable[[Any], None]  # fills a panel
 
 
-def draw_history(folder: Path) -> None:
-    """Write `folder`/figures/training.png from `folder`/history-<stage>.csv. Without any, writes nothing.
+@dataclass(frozen=True)
+class Stage:
+    """What one stage of the training logged; figures that are missing are NaN, columns without any are left out."""
 
-    Columns read: step, lr, train_loss, valid_loss; a figure that is missing or not finite leaves a gap.
-    UserError, naming the file, where it has no steps.
+    name: str
+    figures: dict[str, np.ndarray]  # column -> (epoch,)
+
+    @property
+    def has_accuracy(self) -> bool:
+        return "train_accuracy" in self.figures or "valid_accuracy" in self.figures
+
+    @property
+    def epochs(self) -> np.ndarray:
+        """How many epochs were through: (epoch,), from 1."""
+        return self.figures["epoch"] + 1
+
+    @property
+    def parts(self) -> list[str]:
+        """The losses that have a name of their own, in the order of their columns."""
+        names = [name.partition("_")[2] for name in self.figures if name.startswith(("train_", "valid_"))]
+        return [name for name in dict.fromkeys(names) if name not in NOT_PARTS]
+
+
+def draw_history(folder: Path, out: Path | None = None) -> bool:
+    """Write training.png to `out` (`folder`/figures where it is None) from `folder`/history-<stage>.csv.
+
+    A panel per stage: losses and learning rate over steps. Where a stage logged its accuracy, its panels are accuracy,
+    learning rate, losses and named parts of the loss, each over epochs. Whether there was anything to draw is handed back.
+
+    Columns: step, epoch, lr, train_<name>, valid_<name>, where <name> is loss, accuracy (0 to 1) or that of a part; a
+    figure that is missing or not finite leaves a gap. UserError, naming the file, where it has no steps, or accuracy
+    without epochs.
     """
-    stages = {file.stem.removeprefix("history-"): _read(file) for file in sorted(folder.glob("history-*.csv"))}
-    stages = {name: curves for name, curves in stages.items() if curves}
+    read = [_read(file) for file in sorted(folder.glob("history-*.csv"))]
+    stages = [stage for stage in read if {"lr", "train_loss", "valid_loss"} & stage.figures.keys()]
     if not stages:
-        return
-    with figure(folder / "figures" / "training.png", max(4.5, 3.9 * len(stages)), 3.0) as drawing:
-        for panel, (name, curves) in zip(drawing.subplots(1, len(stages), squeeze=False)[0], stages.items()):
-            _draw_stage(panel, name, curves)
+        return False
+    rows = _rows(stages)
+    n_columns = max(len(row) for row in rows)
+    path = (out or folder / "figures") / "training.png"
+    with figure(path, max(4.5, 3.9 * n_columns), 3.0 if len(rows) == 1 else 2.7 * len(rows)) as drawing:
+        for panels, row in zip(drawing.subplots(len(rows), n_columns, squeeze=False), rows, strict=True):
+            for i, panel in enumerate(panels):
+                panel.set_visible(i < len(row))
+                if i < len(row):
+                    panel.grid(axis="y", color=GRID, linewidth=0.6)
+                    row[i](panel)
+    return True
 
 
-def _read(file: Path) -> dict[str, Curve]:
+def _read(file: Path) -> Stage:
     with file.open(newline="", encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
     if rows and "step" not in rows[0]:
         raise UserError(f"{file}: has no column 'step'. Restore it, or remove it.")
-    curves: dict[str, Curve] = {}
-    for name in ("train_loss", "valid_loss", "lr"):
-        pairs = [(_number(row["step"]), _number(row.get(name))) for row in rows]
-        if any(math.isfinite(value) for _, value in pairs):
-            curves[name] = ([step for step, _ in pairs], [value for _, value in pairs])
-    return curves
+    columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in (rows[0] if rows else ())}
+    stage = Stage(
+        file.stem.removeprefix("history-"),
+        {name: values for name, values in columns.items() if np.isfinite(values).any()},
+    )
+    if stage.has_accuracy and "epoch" not in stage.figures:
+        raise UserError(f"{file}: has accuracy and no column 'epoch'. Restore it, or remove it.")
+    return stage
 
 
-def _number(text: str | None) -> float:
+def _number(text: Any) -> float:
     try:
-        return float(text or "nan")
-    except ValueError:
+        value = float(text or "nan")
+    except (TypeError, ValueError):
         return math.nan
+    return value if math.isfinite(value) else math.nan
 
 
-def _draw_stage(panel: Any, name: str, curves: dict[str, Curve]) -> None:
-    panel.grid(axis="y", color=GRID, linewidth=0.6)
-    panel.set_title(in_words(name))
+def _rows(stages: list[Stage]) -> list[list[Draw]]:
+    """What is drawn where: all stages side by side, or, where one has accuracy, below each other; four panels as two by two."""
+    if not any(stage.has_accuracy for stage in stages):
+        return [[partial(_draw_plain, stage) for stage in stages]]
+    panels = [_panels(stage) for stage in stages]
+    n_columns = 2 if max(map(len, panels)) == 4 else 3
+    return [row[i : i + n_columns] for row in panels for i in range(0, len(row), n_columns)]
+
+
+def _panels(stage: Stage) -> list[Draw]:
+    if not stage.has_accuracy:
+        return [partial(_draw_plain, stage)]
+    panels: list[Draw] = [partial(_draw_accuracy, stage)]
+    if "lr" in stage.figures:
+        panels.append(partial(_draw_rate, stage))
+    if {"train_loss", "valid_loss"} & stage.figures.keys():
+        panels.append(partial(_draw_loss, stage))
+    if stage.parts:
+        panels.append(partial(_draw_parts, stage))
+    return panels
+
+
+def _draw_plain(stage: Stage, panel: Any) -> None:
+    """Losses over steps, and the learning rate on a scale of its own."""
+    steps, figures = stage.figures["step"], stage.figures
+    panel.set_title(in_words(stage.name))
     panel.set(xlabel="Step", ylabel="Loss")
-    marker = "o" if len(next(iter(curves.values()))[0]) < 30 else ""
     shown = []
-    for key, words, colour in (("train_loss", "training", COLOURS[0]), ("valid_loss", "validation", COLOURS[1])):
-        if key in curves:
-            shown += panel.plot(*curves[key], color=colour, label=words, marker=marker, markersize=3)
-    if "lr" in curves:
+    for side, words, colour in SIDES:
+        if f"{side}_loss" in figures:
+            shown += panel.plot(steps, figures[f"{side}_loss"], color=colour, label=words, **_marked(steps))
+    if "lr" in figures:
         rate = panel.twinx()
         rate.spines["right"].set_visible(True)
-        shown += rate.plot(*curves["lr"], color=QUIET, linewidth=0.9, linestyle=(0, (3, 2)), label="learning rate")
+        shown += rate.plot(
+            steps, figures["lr"], color=QUIET, linewidth=0.9, linestyle=(0, (3, 2)), label="learning rate"
+        )
         rate.set(ylabel="Learning rate", ylim=(0, None))
         rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     panel.legend(handles=shown, fontsize=8, loc="upper right")
+
+
+def _draw_accuracy(stage: Stage, panel: Any) -> None:
+    """Fig. 2, with the best epoch of either curve marked."""
+    _over_epochs(stage, panel, "accuracy", "Accuracy, %")
+    for side, words, colour in SIDES:
+        values = 100 * stage.figures.get(f"{side}_accuracy", np.full(1, np.nan))
+        if not np.isfinite(values).any():
+            continue
+        best = int(np.nanargmax(values))
+        epoch = int(stage.epochs[best])
+        label = f"{words}, best {values[best]:.1f} % (epoch {epoch})"
+        panel.plot(stage.epochs, values, color=colour, label=label, **_marked(values))
+        panel.plot(epoch, values[best], "D", color=colour, markersize=5, markeredgecolor=INK, markeredgewidth=0.8)
+    panel.set(ylim=(0, 100))
+    panel.legend(fontsize=8, loc="best")
+
+
+def _draw_rate(stage: Stage, panel: Any) -> None:
+    """Fig. 3. An epoch's rate holds from the epoch before it to its own end, unless it never stays the same."""
+    rates = stage.figures["lr"]
+    there = rates[np.isfinite(rates)]
+    in_steps = len(np.unique(there)) <= max(1, len(there) // 2)
+    _over_epochs(stage, panel, f"learning rate, {_short(there[-1])} in the end", "Learning rate")
+    panel.plot(stage.epochs, rates, color=INK, drawstyle="steps-pre" if in_steps else "default", **_marked(rates))
+    if _spans_a_decade(rates):
+        _decades(panel)
+    else:
+        panel.set_ylim(0, 1.1 * there.max() or 1)
+        panel.yaxis.set_major_formatter(lambda rate, _: _short(rate))
+
+
+def _draw_loss(stage: Stage, panel: Any) -> None:
+    _over_epochs(stage, panel, "loss", "Loss")
+    for side, words, colour in SIDES:
+        if (values := stage.figures.get(f"{side}_loss")) is not None:
+            panel.plot(stage.epochs, values, color=colour, label=words, **_marked(values))
+    panel.legend(fontsize=8, loc="upper right")
+
+
+def _draw_parts(stage: Stage, panel: Any) -> None:
+    """A colour per part; thin and dashed in training, whole in validation."""
+    _over_epochs(stage, panel, "parts of the loss", "Loss (dashed: training)")
+    drawn = []
+    for i, name in enumerate(stage.parts):
+        colour, label = COLOURS[i % len(COLOURS)], name.replace("_", " ")
+        for side, style, width in (("valid", "-", 1.4), ("train", (0, (3, 2)), 1.0)):
+            if (values := stage.figures.get(f"{side}_{name}")) is not None:
+                panel.plot(stage.epochs, values, color=colour, linestyle=style, linewidth=width, label=label, **_marked(values))
+                drawn.append(values)
+                label = f"_{name}"  # once in the legend
+    low, high = np.nanmin(np.concatenate(drawn)), np.nanmax(np.concatenate(drawn))
+    if _spans_a_decade(np.array([low, high])):
+        _decades(panel)
+        panel.set_ylim(low / 1.5, high * (high / low) ** 0.4)  # room for the legend
+    else:
+        panel.set_ylim(min(low, 0), high + 0.4 * (high - min(low, 0)))
+    panel.legend(fontsize=8, loc="upper right", ncols=min(2, len(stage.parts)))
+
+
+def _over_epochs(stage: Stage, panel: Any, what: str, label: str) -> None:
+    panel.set_title(f"{in_words(stage.name)}: {what}")
+    margin = max(0.5, 0.03 * len(stage.epochs))
+    panel.set(xlabel="Epoch", ylabel=label, xlim=(stage.epochs[0] - margin, stage.epochs[-1] + margin))
+    panel.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+
+
+def _marked(values: np.ndarray) -> dict[str, Any]:
+    return {"marker": "o" if len(values) < FEW else "", "markersize": 3}
+
+
+def _spans_a_decade(values: np.ndarray) -> bool:
+    there = values[np.isfinite(values)]
+    return bool(there.min() > 0 and there.max() > DECADE * there.min())
+
+
+def _decades(panel: Any) -> None:
+    """A logarithmic scale whose labels are plain text, as all of ours."""
+    panel.set_yscale("log")
+    low, high = panel.get_ylim()
+    panel.yaxis.get_major_locator().set_params(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0))
+    panel.yaxis.set_major_formatter(lambda value, _: _short(value))
+    panel.yaxis.set_minor_formatter(lambda value, _: "")
+
+
+def _short(value: float) -> str:
+    """0.0005 -> 5e-4; 0.05 -> 0.05."""
+    if value == 0 or 0.001 <= value < 10000:
+        return f"{value:.3g}"
+    digits, _, power = f"{value:.2e}".partition("e")
+    return f"{float(digits):g}e{int(power)}".replace("-", "\N{MINUS SIGN}")

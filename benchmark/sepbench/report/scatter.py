@@ -18,15 +18,19 @@ MEANS = 12  # the line of means, at most so many
 PER_MEAN = 8  # points that a mean needs
 
 
-def draw_scatter(folder: Path, split: str, title: str) -> None:
-    """Write `folder`/figures/si_sdri.png from the rows of a finished run. Without rows to show, writes nothing."""
+def draw_scatter(folder: Path, split: str, title: str, out: Path | None = None) -> bool:
+    """Write si_sdri.png to `out` (`folder`/figures where it is None) from the rows of the finished run in `folder`.
+
+    Without rows to show, writes nothing; whether there were any is handed back.
+    """
     points = _points(read_rows(folder), split)
     if not points:
-        return
+        return False
     n_columns = min(COLUMNS, len(points))
     n_rows = math.ceil(len(points) / n_columns)
     limits = [_limits(np.concatenate([pairs[axis] for pairs in points.values()])) for axis in (0, 1)]
-    with figure(folder / "figures" / "si_sdri.png", max(4.2, 0.7 + 2.3 * n_columns), 0.75 + 2.5 * n_rows) as drawing:
+    path = (out or folder / "figures") / "si_sdri.png"
+    with figure(path, max(4.2, 0.7 + 2.3 * n_columns), 0.75 + 2.5 * n_rows) as drawing:
         panels = drawing.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).ravel()
         for panel, (label, pairs) in zip(panels, points.items()):
             _draw_class(panel, *pairs, label, limits)
@@ -36,6 +40,7 @@ def draw_scatter(folder: Path, split: str, title: str) -> None:
         drawing.supxlabel("Input SI-SDR, dB (dashed: mean, orange: local mean)", fontsize=9)
         drawing.supylabel("SI-SDR improvement, dB", fontsize=9)
         drawing.suptitle(f"{title}, split {split}", fontsize=10.5, x=0.01, ha="left")
+    return True
 
 
 def _points(rows: dict[str, np.ndarray], split: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -17,7 +17,9 @@ from sepbench.storage import write_bytes
 
 INK, QUIET, GRID = "#222222", "#777777", "#dddddd"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito: told apart by all eyes
-LOUDNESS_MAP, DENSITY_MAP = "magma", "viridis"
+# In steps of 2 dB and of 0.05: noise in more colours than that makes files twice as large, and shows no more.
+LOUDNESS_MAP, MASK_MAP = matplotlib.colormaps["magma"].resampled(35), matplotlib.colormaps["viridis"].resampled(20)
+DENSITY_MAP, SUM_MAP = "viridis", matplotlib.colormaps["RdBu_r"].resampled(41)  # the latter turns at its middle
 DPI = 130
 LOOK: Any = {
     "font.size": 9, "font.family": "DejaVu Sans", "axes.titlesize": 9.5, "axes.titlelocation": "left",

@@ -1,4 +1,4 @@
-"""Which clip serves which split. A recording, and so a clip, never serves two."""
+"""Which clip serves which split. A recording, and so a clip, never serves two, but where the protocol is to share them all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sepbench.corpora.base import Clip
 from sepbench.errors import UserError
 
 SPLITS = ("train", "valid", "test")
+DISJOINT, SHARED_POOL = "disjoint", "shared_pool"  # protocols; a task that names none is disjoint
 
 
 def split_clips(
@@ -18,10 +19,16 @@ def split_clips(
 ) -> dict[str, tuple[int, ...]]:
     """Indices of the clips of each split. `where` names the corpus in errors.
 
-    By fold: as listed, and every listed fold of the splits that are `wanted` must be there. By recording: class by
-    class, the recording with most clips first, each to the split that lacks most of its share; ties by a hash of the
-    recording's name.
+    Where `splits` has the protocol shared_pool, every clip serves them all. Else, by fold: as listed, and every listed
+    fold of the splits that are `wanted` must be there. By recording: class by class, the recording with most clips
+    first, each to the split that lacks most of its share; ties by a hash of the recording's name.
     """
+    protocol = splits.get("protocol", DISJOINT)
+    if protocol == SHARED_POOL:
+        everything = tuple(_kept(clips, splits["folds"], where))
+        return {split: everything for split in SPLITS}
+    if protocol != DISJOINT:
+        raise UserError(f"task.splits.protocol is '{protocol}'; wanted {DISJOINT} or {SHARED_POOL}.")
     if splits["by"] == "fold":
         members = _by_fold(clips, splits, where, wanted)
     elif splits["by"] == "recording":
@@ -57,11 +64,7 @@ def _by_recording(
         raise UserError(
             f"task.splits.shares is {list(splits['shares'])}; wanted three shares above 0 that sum to 1: train, valid, test."
         )
-    kept = [i for i, clip in enumerate(clips) if splits["folds"] is None or clip.fold in splits["folds"]]
-    if not kept:
-        raise UserError(
-            f"{where} has no clip in folds {splits['folds']}. Choose among {sorted({clip.fold for clip in clips})}."
-        )
+    kept = _kept(clips, splits["folds"], where)
     home: dict[str, str] = {}
     for name in classes:
         own = Counter(clips[i].recording for i in kept if clips[i].label == name)
@@ -71,6 +74,13 @@ def _by_recording(
             split = home.setdefault(recording, max(SPLITS, key=lacking.__getitem__))
             filled[split] += own[recording]
     return {split: tuple(i for i in kept if home.get(clips[i].recording) == split) for split in SPLITS}
+
+
+def _kept(clips: Sequence[Clip], folds: Sequence[int] | None, where: str) -> list[int]:
+    kept = [i for i, clip in enumerate(clips) if folds is None or clip.fold in folds]
+    if not kept:
+        raise UserError(f"{where} has no clip in folds {folds}. Choose among {sorted({clip.fold for clip in clips})}.")
+    return kept
 
 
 def _check_disjoint(clips: Sequence[Clip], members: Mapping[str, Sequence[int]], by: str) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 from sepbench.corpora import open_corpus
 from sepbench.corpora.cache import ClipCache, open_cache
 from sepbench.errors import UserError, nearest
+from sepbench.mixing.infinite import InfinitePlanner, InfiniteScenes, InfiniteSettings, WeakInfiniteScenes
 from sepbench.mixing.poisson import PoissonPlanner, PoissonScenes, PoissonSettings, WeakPoissonScenes
 from sepbench.scene import Scene, TaskInfo
 from sepbench.tasks.settings import known_tasks
 from sepbench.tasks.splits import split_clips
+
+Planner = PoissonPlanner | InfinitePlanner
 
 CLIPS_OF = {
     "train": "train",
@@ -55,14 +58,13 @@ class Task:
         """The splits that a run is scored on."""
         return [split for split in ("test", "seen") if self.n_scenes(split)]
 
-    def planner(self, split: str, seed: int) -> PoissonPlanner:
-        mixing = self.config["mixing"]
-        rate = mixing["rate"] if split in ("train", "valid") else mixing["test_rate"] or mixing["rate"]
-        settings = poisson_settings(self.config, rate)
-        members = self.members[CLIPS_OF[split]]
-        return PoissonPlanner(
-            self.cache.clips, members, self.info.classes, settings, self.cache.content_hash, split, seed, self.cache
-        )
+    def planner(self, split: str, seed: int) -> Planner:
+        """What draws the scenes of `split`."""
+        cache, settings = self.cache, mixer_settings(self.config, split)
+        members, classes, content = self.members[CLIPS_OF[split]], self.info.classes, cache.content_hash
+        if isinstance(settings, InfiniteSettings):
+            return InfinitePlanner(cache.clips, members, classes, settings, content, split, seed, cache)
+        return PoissonPlanner(cache.clips, members, classes, settings, content, split, seed, cache)
 
     def scenes_hash(self, split: str) -> str:
         """The same for the same scenes of a split that is scored: as many, of the same sounds, drawn by the same rules.
@@ -72,12 +74,16 @@ class Task:
         """
         return f"{self.planner(split, int(self.config['scenes']['seed'])).id}-{self.n_scenes(split)}"
 
-    def weak(self, split: str, seed: int, labels_seen: str) -> WeakPoissonScenes:
+    def weak(self, split: str, seed: int, labels_seen: str) -> WeakPoissonScenes | WeakInfiniteScenes:
         """Batches without sources; with `labels_seen` clip, without times too."""
-        return WeakPoissonScenes(self.planner(split, seed), labels_seen)
+        planner = self.planner(split, seed)
+        if isinstance(planner, InfinitePlanner):
+            return WeakInfiniteScenes(planner, labels_seen)
+        return WeakPoissonScenes(planner, labels_seen)
 
-    def isolated(self, split: str, seed: int) -> PoissonScenes:
-        return PoissonScenes(self.planner(split, seed))
+    def isolated(self, split: str, seed: int) -> PoissonScenes | InfiniteScenes:
+        planner = self.planner(split, seed)
+        return InfiniteScenes(planner) if isinstance(planner, InfinitePlanner) else PoissonScenes(planner)
 
     def first(self, split: str, scenes: Any) -> FirstScenes:
         """As many distinct scenes as the task has for `split`."""
@@ -87,9 +93,26 @@ class Task:
         """Scene `index` of a split that is scored: the same for every run of the task."""
         return self.to_score(split).scene(index)
 
-    def to_score(self, split: str) -> PoissonScenes:
+    def to_score(self, split: str) -> PoissonScenes | InfiniteScenes:
         """The scenes of a split that is scored, the same for every run of the task."""
         return self.isolated(split, int(self.config["scenes"]["seed"]))
+
+
+def mixer_settings(config: Mapping[str, Any], split: str) -> PoissonSettings | InfiniteSettings:
+    """What the scenes of `split` are drawn by."""
+    mixing = config["mixing"]
+    if mixing["kind"] == "infinite":
+        most, fewest, gain = mixing["sources"], mixing["fewest_sources"], mixing["gain"]
+        if not isinstance(gain, (list, tuple)):
+            raise UserError(f"task.mixing.gain is {gain}; wanted two numbers, the lower one first, such as [0.5, 1.0].")
+        return InfiniteSettings(
+            n_sources=(most if fewest is None else fewest, most), seconds=float(config["seconds"]), gain=tuple(gain),
+            min_peak=mixing["min_peak"], limit=mixing["limit"], short_clips=mixing["short_clips"],
+        )  # fmt: skip
+    if mixing["kind"] != "poisson":
+        raise UserError(f"task.mixing.kind is '{mixing['kind']}'; wanted infinite or poisson.")
+    rate = mixing["rate"] if split in ("train", "valid") else mixing["test_rate"] or mixing["rate"]
+    return poisson_settings(config, rate)
 
 
 def poisson_settings(config: Mapping[str, Any], rate: float) -> PoissonSettings:
@@ -114,8 +137,7 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
             f"task.sample_rate_hz is {config['sample_rate_hz']}; wanted a multiple of 1000, such as 16000 or 44000: scenes are "
             "laid out in whole milliseconds. Clips of any rate are resampled to it."
         )
-    if config["mixing"]["kind"] != "poisson":
-        raise UserError(f"task.mixing.kind is '{config['mixing']['kind']}'; wanted poisson.")
+    info = task_info(config)
     corpus = open_corpus(config["corpus"], data, list(config["classes"]))
     clips = tuple(clip for clip in corpus.clips if clip.foreground or not config["foreground_only"])
     cache = open_cache(corpus, clips, int(config["sample_rate_hz"]), progress=progress)
@@ -128,8 +150,21 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
         )
     needed = {CLIPS_OF[split] for split in drawn_on}
     members = split_clips(cache.clips, config["splits"], classes, corpus.name, sorted(needed))
-    info = TaskInfo(classes, int(config["sample_rate_hz"]), 1, len(classes), float(config["seconds"]))
     task = Task(config, info, cache, members)
     for split in drawn_on:
         task.planner(split, 0)  # a class without clips, or a rate of 0, is told before anything is trained
     return task
+
+
+def task_info(config: Mapping[str, Any]) -> TaskInfo:
+    """What a method is told of the task."""
+    fewest, most = _n_sources(config)
+    return TaskInfo(
+        tuple(config["classes"]), int(config["sample_rate_hz"]), 1, most, float(config["seconds"]), fewest
+    )
+
+
+def _n_sources(config: Mapping[str, Any]) -> tuple[int, int]:
+    """Fewest and most in a scene. Events of one class make one source, so that there are as many as classes at most."""
+    settings = mixer_settings(config, "train")
+    return settings.n_sources if isinstance(settings, InfiniteSettings) else (1, len(config["classes"]))

@@ -1,0 +1,96 @@
+"""How long, how fast and how precisely a network is trained: what recipe.yaml says of a stage."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+import torch
+
+from sepbench.errors import UserError, nearest
+
+PRECISIONS = ("32", "bf16", "fp16", "auto")
+
+
+def precision_on(device: torch.device, wanted: str) -> str:
+    """32, bf16 or fp16: what `wanted` is on this device. UserError for fp16 without a GPU, which has no arithmetic for it."""
+    if wanted == "auto":
+        if device.type == "cuda":
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+        return "bf16" if torch.cpu._is_amx_tile_supported() else "32"
+    if wanted == "fp16" and device.type != "cuda":
+        raise UserError("precision fp16 wants a GPU. Choose bf16, 32 or auto.")
+    return wanted
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast; the values come from recipe.yaml, profile by profile."""
+
+    epochs: int  # at most
+    steps: int  # per epoch
+    batch: int  # scenes per step
+    valid_batches: int
+    lr: float
+    patience: int  # epochs without a better validation loss before it stops
+    warmup: int = 0  # steps of a linear rise from 0 to lr
+    cosine: bool = False  # then down to 2 % of lr along half a cosine, over all epochs
+    clip_norm: float | None = None  # of the gradient
+    weight_decay: float = 0.0  # AdamW's (Loshchilov and Hutter 2019), beside the gradient; 0: plain Adam
+    plateau_factor: float | None = None  # ReduceLROnPlateau: lr is multiplied with it where the validation loss stands still
+    plateau_patience: int = 10  # for more epochs than this
+    precision: str = "32"  # or bf16; fp16, on a GPU, with a scaled loss; auto: bf16 where it is fast, else a GPU's fp16, else 32
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps", "batch", "valid_batches", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; wanted 1 or more")
+        if not self.lr >= 0:
+            raise ValueError(f"lr is {self.lr}; wanted 0 or more")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay is {self.weight_decay}; wanted 0 or more")
+        if self.plateau_factor is not None and not 0 < self.plateau_factor < 1:
+            raise ValueError(f"plateau_factor is {self.plateau_factor}; wanted a number between 0 and 1, or null for none")
+        if self.plateau_factor is not None and (self.cosine or self.warmup):
+            raise ValueError("plateau_factor goes with neither cosine nor warmup; set cosine false and warmup 0, or it null")
+        if self.plateau_patience < 0:
+            raise ValueError(f"plateau_patience is {self.plateau_patience}; wanted 0 or more epochs")
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is '{self.precision}'; wanted one of {', '.join(PRECISIONS)}")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; wanted a number above 0, or null for none")
+
+    @classmethod
+    def of(cls, stage: str, settings: Any) -> Schedule:
+        """The settings train.<stage> of a recipe. UserError for a key that there is not, or lacks, or a wrong value."""
+        known = [each.name for each in fields(cls)]
+        given = vars(settings) if hasattr(settings, "__dict__") else {}
+        for name in given:
+            if name not in known:
+                raise UserError(
+                    f"train.{stage}.{name}: there is no such setting.{nearest(name, known)} Known: {', '.join(known)}."
+                )
+        missing = [each.name for each in fields(cls) if each.default is MISSING and each.name not in given]
+        if missing:
+            raise UserError(f"train.{stage}: {', '.join(missing)} not given. Write a number for each in recipe.yaml.")
+        if isinstance(given.get("precision"), int):  # YAML reads 32 as a number
+            given = {**given, "precision": str(given["precision"])}
+        try:
+            return cls(**given)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"train.{stage}: {error}.") from None
+
+    def factor(self, step: int) -> float:
+        """What lr is multiplied with at `step`."""
+        rise = min(1.0, (step + 1) / (self.warmup + 1))
+        share = min(1.0, step / max(1, self.epochs * self.steps))
+        return rise * (0.02 + 0.49 * (1 + math.cos(math.pi * share)) if self.cosine else 1.0)
+
+
+def check_sizes(sizes: Any) -> None:
+    """UserError where one of a network's sizes is not 1 or more."""
+    for name, size in vars(sizes).items():
+        wrong = [each for each in (size if isinstance(size, (tuple, list)) else [size]) if each < 1]
+        if wrong:
+            raise UserError(f"sizes.{name} is {wrong[0]}; wanted 1 or more.")
