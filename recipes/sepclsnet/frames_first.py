@@ -1,8 +1,8 @@
-"""The TCN's layers as a CPU likes them: (batch, frame, filter), one filter beside the next in memory.
+"""The TCN's layers as a CPU likes them in bfloat16: (batch, frame, filter), one filter beside the next in memory.
 
-The same numbers as torch's own layers, from the same parameters. Convolved channel by channel, oneDNN's gradients take half
-of a training step on two cores; as shifted products they take a seventh of it, a 1 x 1 convolution is one matrix product,
-and PReLU's one slope needs no sum per element. benchmarks/tcn.py has the figures.
+The same numbers as torch's own layers, to rounding, from the same parameters. oneDNN's gradient of a convolution per channel
+is the slowest part of a step; here it is a few products of shifted frames, a 1 x 1 convolution is one matrix product, and
+PReLU's one slope needs no sum per element. In float32 that gains nothing. benchmarks/tcn.py has the figures.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-
 SILENT = 1e-8  # mean square at full scale 1: -80 dB
 ENOUGH = 1e-3  # of the reference's energy: -30 dB
 

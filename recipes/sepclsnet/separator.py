@@ -52,20 +52,22 @@ class Tcn(nn.Module):
         self.blocks = nn.Sequential(*[Block(filters, 2 ** (i % blocks)) for i in range(repeats * blocks)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """(batch, filter, frame) -> the same."""
-        return self._on_cpu(x) if x.device.type == "cpu" else self.blocks(self.bottleneck(x))
+        """(batch, filter, frame) -> the same. In half precision on a CPU, by `frames_first`, which is faster there alone."""
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            precision = torch.get_autocast_dtype("cpu")
+            with torch.autocast("cpu", enabled=False):
+                return turned(self.frames_first(turned(x), precision))
+        return self.blocks(self.bottleneck(x))
 
-    def _on_cpu(self, x: Tensor) -> Tensor:
-        precision = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-        with torch.autocast("cpu", enabled=False):
-            x = turned(x)  # (batch, frame, filter)
-            if len(self.bottleneck):
-                norm, mix = self.bottleneck
-                x = pointwise(group_norm(x.to(precision), norm), mix)
-            x = x.to(torch.promote_types(x.dtype, torch.float32))
-            for block in self.blocks:
-                x = block.frames_first(x, precision)
-            return turned(x)
+    def frames_first(self, x: Tensor, precision: torch.dtype) -> Tensor:
+        """(batch, frame, filter) -> the same, each block computed in `precision` and added up in at least float32."""
+        if len(self.bottleneck):
+            norm, mix = self.bottleneck
+            x = pointwise(group_norm(x.to(precision), norm), mix)
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
+        for block in self.blocks:
+            x = block.frames_first(x, precision)
+        return x
 
 
 class Separator(nn.Module):
