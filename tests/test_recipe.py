@@ -134,11 +134,11 @@ def test_the_corpus_is_never_a_silent_choice(recipe):
 
 
 def test_settings_of_the_split_that_is_not_used_are_refused(recipe):
-    with pytest.raises(UserError, match="split by fold, so nobody reads it. Leave it away, or add --set task.splits.by=rec"):
+    with pytest.raises(UserError, match="split by fold. Leave it away, or add --set task.splits.by=rec"):
         recipe.resolve("quick", {}, ["task.splits.folds=[1, 2]"])
     sets = ["task.splits.folds=[1, 2]", "task.splits.by=recording"]
     assert recipe.resolve("quick", {}, sets)[0]["task"]["splits"]["folds"] == [1, 2]
-    with pytest.raises(UserError, match="split by recording, so nobody reads it"):
+    with pytest.raises(UserError, match="split by recording. Leave"):
         recipe.resolve("quick", {}, ["task.splits.test=[10]", "task.splits.by=recording"])
 
 

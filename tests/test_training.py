@@ -17,7 +17,7 @@ from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import Batch, WeakBatch
 from sepbench.progress import PlainProgress
-from sepbench.training import Schedule, train
+from sepbench.training import Schedule, precision_on, train
 
 QUIET = PlainProgress(open(os.devnull, "w"))  # noqa: SIM115
 PLAN = Schedule(epochs=4, steps=3, batch=2, valid_batches=2, lr=0.05, patience=10, warmup=2, cosine=True, clip_norm=1.0)
@@ -274,3 +274,94 @@ def test_the_rate_in_the_history_is_the_one_of_the_schedule(tmp_path: Path):
     trained(tmp_path, new_network())
     rates = [row["lr"] for row in history(tmp_path)]
     assert rates == pytest.approx([PLAN.lr * PLAN.factor(step) for step in (3, 6, 9, 12)])
+
+
+# what a schedule may ask for
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"plateau_factor": 1.0}, "plateau_factor is 1.0"),
+        ({"plateau_factor": 0.5, "cosine": True}, "goes with neither cosine nor warmup"),
+        ({"plateau_factor": 0.5, "plateau_patience": -1}, "plateau_patience is -1"),
+        ({"precision": "half"}, "precision is 'half'; wanted one of 32, bf16, fp16, auto"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused(wrong, said):
+    with pytest.raises(ValueError, match=said):
+        Schedule(**{**FLAT, **wrong})
+
+
+FLAT = {"epochs": 6, "steps": 2, "batch": 2, "valid_batches": 1, "lr": 0.05, "patience": 99}
+
+
+def test_the_rate_falls_by_its_factor_where_the_validation_loss_stands_still(tmp_path):
+    network = new_network()
+
+    def loss(batch):
+        found = loss_of(network)(batch)
+        return found if network.training else {name: 0 * value + 1 for name, value in found.items()}
+
+    trained(tmp_path, network, loss=loss, plan=Schedule(**FLAT, plateau_factor=0.5, plateau_patience=1))
+    assert [row["lr"] for row in history(tmp_path)] == pytest.approx([0.05, 0.05, 0.05, 0.025, 0.025, 0.0125])
+
+
+@pytest.mark.parametrize("stop_at", [5, 9, 14])
+def test_a_plateau_is_waited_for_across_a_stop(tmp_path, stop_at):
+    """The second start knows for how long nothing has got better."""
+    plan = Schedule(**{**FLAT, "epochs": 8}, plateau_factor=0.5, plateau_patience=2)
+
+    def run(folder, scenes):
+        network = new_network()
+
+        def loss(batch):
+            found = loss_of(network)(batch)
+            return found if network.training else {name: 0 * value + 1 for name, value in found.items()}
+
+        trained(folder, network, scenes, loss=loss, plan=plan)
+
+    run(tmp_path / "whole", Line(0))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped", Line(0, stop_at))
+    run(tmp_path / "stopped", Line(0))
+    assert history(tmp_path / "stopped") == history(tmp_path / "whole")
+    assert len({row["lr"] for row in history(tmp_path / "whole")}) == 3
+
+
+def test_the_rate_stays_without_a_plateau_or_a_cosine(tmp_path):
+    trained(tmp_path, new_network(), plan=Schedule(**FLAT))
+    assert {row["lr"] for row in history(tmp_path)} == {0.05}
+
+
+def test_weights_decay_beside_the_gradient(tmp_path):
+    """AdamW shrinks a weight without a gradient by lr * decay at each step; Adam with an L2 term would step by lr."""
+    network = nn.Sequential(nn.Linear(16, 1), nn.Linear(1, 1))
+    with torch.no_grad():
+        network[1].weight.fill_(4.0)
+
+    def loss(batch):
+        return {"loss": network[0](batch.mixture).square().mean() + 0 * network[1].weight.sum()}
+
+    trained(tmp_path, network, loss=loss, plan=Schedule(**{**FLAT, "epochs": 1, "steps": 3}, weight_decay=0.1))
+    assert network[1].weight.item() == pytest.approx(4 * (1 - 0.05 * 0.1) ** 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("precision, expected", [("32", torch.float32), ("bf16", torch.bfloat16)])
+def test_precision_is_that_of_the_products(tmp_path, precision, expected):
+    network, seen = new_network(), set()
+    network[0].register_forward_hook(lambda layer, given, answer: seen.add(answer.dtype))
+    trained(tmp_path, network, plan=Schedule(**{**FLAT, "epochs": 1}, precision=precision))
+    assert seen == {expected} and network[0].weight.dtype == torch.float32
+
+
+def test_float16_wants_a_gpu(tmp_path):
+    with pytest.raises(UserError, match="precision fp16 wants a GPU. Choose bf16, 32 or auto."):
+        trained(tmp_path, new_network(), plan=Schedule(**FLAT, precision="fp16"))
+
+
+def test_auto_is_what_the_device_is_fast_in():
+    assert precision_on(CPU, "auto") == ("bf16" if torch.cpu._is_amx_tile_supported() else "32")
+    if torch.cuda.is_available():
+        assert precision_on(torch.device("cuda"), "auto") in ("bf16", "fp16")

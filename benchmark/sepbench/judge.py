@@ -67,8 +67,9 @@ def judge(
         case = checked(scene, estimate, classes)
         rows = _rates(case, wanted, row)
         if case.n_kinds >= minimum_active:
-            rows += _source_rows(case, wanted, n_classes, row)
+            rows += _source_rows(case, wanted, row)
         if case.labels is not None:
+            rows += _accuracy_rows(case, [name for name in ACCURACY if name in wanted], n_classes, row)
             rows += _label_set_rows(case, wanted, row)
         if estimate.activity is not None:
             rows += _detection_rows(scene, estimate.activity, classes, wanted, row)
@@ -86,12 +87,12 @@ def _rates(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
     return [row(-1, "", name, float(name == outcome)) for name in rates]
 
 
-def _source_rows(case: Case, wanted: Sequence[str], n_classes: int | None, row: RowOf) -> list[Row]:
+def _source_rows(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
     """The figures per source, by separation and by label, and what stands beside them."""
     labelled = case.labels is not None
     lacking = (*(() if case.separates else BY_SEPARATION), *(() if case.separates and labelled else BY_LABEL))
     names = [name for name in PER_SOURCE if name in wanted and name not in lacking]
-    accuracy = [name for name in ACCURACY if name in wanted and labelled]
+    accuracy = labelled and any(name in wanted for name in ACCURACY)
     rows = [row(i, case.names[i], f"{name}_undefined", 1.0) for name in names for i in case.silent]
     if "si_sdr_mixture" in names:
         rows += [row(i, case.names[i], "si_sdr_mixture", value)
@@ -100,7 +101,6 @@ def _source_rows(case: Case, wanted: Sequence[str], n_classes: int | None, row: 
         rows += _paired_rows(case, case.pairs, "paired_with", "missed", row)
         rows += _extra_and_flipped(case, row)
         rows += _figures(case, case.pairs, _by_separation(case, names), row)
-    rows += _accuracy_rows(case, accuracy, n_classes, row)
     if any(name in BY_LABEL for name in names):
         rows += _paired_rows(case, case.pairs_by_label, "paired_by_label", "missed_by_label", row)
         rows += _figures(case, case.pairs_by_label, _by_label(case, names), row)

@@ -29,7 +29,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Scene:
-    """A mixture with its truth. `sum(sources) + sum(rest) == mixture`; two sources may share a label."""
+    """A mixture with its truth. `sum(sources) + sum(rest) == mixture`; two sources may share a label.
+
+    The one exception is a mixture that was clipped on purpose (task.mixing.limit: clip).
+    """
 
     mixture: Mixture
     sources: tuple[Source, ...]

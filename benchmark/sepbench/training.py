@@ -110,6 +110,8 @@ class _Crank(lightning.LightningModule):
     def __init__(self, name: str, network: nn.Module, loss: Loss, schedule: Schedule):
         super().__init__()
         self.name, self.network, self.loss, self.schedule = name, network, loss, schedule
+        self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
+        self.plateau_before: dict[str, Any] | None = None
 
     def training_step(self, batch: WeakBatch, index: int) -> Tensor:
         losses = self.loss(batch)
@@ -136,10 +138,26 @@ class _Crank(lightning.LightningModule):
         adam = torch.optim.AdamW(wanted, weight_decay=decay, **options) if decay else torch.optim.Adam(wanted, **options)
         factor, patience = self.schedule.plateau_factor, self.schedule.plateau_patience
         if factor is not None:
-            waits = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=factor, patience=patience)
-            return {"optimizer": adam, "lr_scheduler": {"scheduler": waits, "monitor": "valid_loss"}}
+            self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(adam, factor=factor, patience=patience)
+            if self.plateau_before is not None:
+                self.plateau.load_state_dict(self.plateau_before)
+            return adam
         rate = torch.optim.lr_scheduler.LambdaLR(adam, self.schedule.factor)
         return {"optimizer": adam, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+    def on_train_epoch_end(self) -> None:
+        """The plateau, stepped here and not by lightning, which would do it when the checkpoint is already written."""
+        if self.plateau is not None:
+            self.plateau.step(float(self.trainer.callback_metrics["valid_loss"]))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.plateau is not None:
+            checkpoint["plateau"] = self.plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.plateau_before = checkpoint.get("plateau")
+        if self.plateau is not None and self.plateau_before is not None:
+            self.plateau.load_state_dict(self.plateau_before)
 
     def transfer_batch_to_device(self, batch: WeakBatch, device: torch.device, index: int) -> WeakBatch:
         if isinstance(batch, Batch):

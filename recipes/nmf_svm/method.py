@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
 from sepbench.blocks.weights import keep, recall_all
@@ -169,8 +170,11 @@ class NmfSvm:
         return lambda n_sources: (parts_of(loudest[:n_sources]), loudest[:n_sources])
 
     def _heard(self, sources: Tensor) -> list[int]:
-        """The class whose machine is surest of each source (source, time)."""
-        return self.machines(self.features(sources)).argmax(1).tolist()
+        """The class whose machine is surest of each source (source, time); with labels distinct, no two the same."""
+        sure = self.machines(self.features(sources))  # (source, class)
+        if self.settings.params.labels == "distinct":
+            return linear_sum_assignment(sure.numpy(), maximize=True)[1].tolist()
+        return sure.argmax(1).tolist()
 
     def _trace(self, masks: Tensor) -> dict[str, Any]:
         hop_s, top_khz = self.stft.hop / self.task.sample_rate_hz, self.task.sample_rate_hz / 2000

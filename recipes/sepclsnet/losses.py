@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 SILENT = 1e-8  # mean square at full scale 1: -80 dB
+HUGE = 1e30
 ENOUGH = 1e-3  # of the reference's energy: -30 dB
 
 
@@ -53,7 +54,8 @@ def best_order(costs: Tensor) -> Tensor:
 
     Shapes: costs (batch, reference, estimate) -> (batch, reference), index of the estimate.
     """
-    found = [linear_sum_assignment(each)[1] for each in costs.detach().cpu().double().numpy()]
+    known = costs.detach().nan_to_num(HUGE, HUGE, -HUGE)  # a loss that is not finite is told by the training loop
+    found = [linear_sum_assignment(each)[1] for each in known.cpu().double().numpy()]
     return torch.tensor(np.stack(found), device=costs.device).reshape(costs.shape[:2])
 
 

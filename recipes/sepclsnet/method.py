@@ -57,6 +57,8 @@ class SepClsNet(nn.Module):
 class SepClsNetMethod:
     """Trains the network by its four losses; without a loss of classes, the classifier learns afterwards."""
 
+    macs_per_s_outside_torch = 0.0  # telling which labels differ takes S x C numbers to scipy, once per scene
+
     def __init__(self, settings: Any, task: TaskInfo):
         self.settings, self.task, self.device = settings, task, device()
         params = settings.params
@@ -72,10 +74,15 @@ class SepClsNetMethod:
         for name in ("joint", "classifier"):
             if name not in self.schedules:
                 raise UserError(f"train.{name} is null, but nothing is learnt without it. Leave it as the profile has it.")
-        self.precision = precision_on(self.device, self.schedules["joint"].precision)
+        self.precision = self._precision_of_answers()
         torch.manual_seed(settings.seed)
         shape = (task.max_sources, len(task.classes), task.sample_rate_hz)
         self.network = SepClsNet(*shape, params.reading, settings.sizes).to(self.device)
+
+    def _precision_of_answers(self) -> str:
+        """As it was trained in, where the device has that; float16 has learnt what float32 can answer."""
+        wanted = self.schedules["joint"].precision
+        return "32" if wanted == "fp16" and self.device.type != "cuda" else precision_on(self.device, wanted)
 
     # learning
 
@@ -84,6 +91,8 @@ class SepClsNetMethod:
 
         Before that, where the profile has such a stage, the separator alone: a start that the paper does not have.
         """
+        for schedule in self.schedules.values():
+            precision_on(self.device, schedule.precision)  # a stage that this device cannot compute is told before the first
         cost, separator = {}, self.network.separator
         if self.weights["sep"] and "start" in self.schedules:
             cost["start"] = self._train("start", separator, self._separation, training)
@@ -103,7 +112,7 @@ class SepClsNetMethod:
         return cost
 
     def _loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Eq. 16, and its parts; one without a weight is not computed."""
+        """Eq. 16, and its parts, those without a weight left out."""
         estimate, _ = self.network.separator(batch.mixture)
         return self._parts(batch, estimate, self.network.classify(estimate) if self.weights["cls"] else None)
 

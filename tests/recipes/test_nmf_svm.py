@@ -280,4 +280,4 @@ def test_the_papers_cell_is_the_default():
     (cell,) = RECIPE.grid("II")
     row, column = RECIPE.tables["II"].rows[0].published, RECIPE.tables["II"].columns[0].published
     assert (row, column) in printed
-    assert cell.items() <= RECIPE.resolve("paper")[1].items()
+    assert cell.items() <= {**RECIPE.resolve("paper")[1], "protocol": "shared_pool"}.items()

@@ -31,6 +31,7 @@ QUIET = PlainProgress(open(os.devnull, "w"))  # noqa: SIM115
 
 load_from(FOLDER, "method.py", "SepClsNetMethod")
 from recipes.sepclsnet import frames_first, losses, separator  # noqa: E402  (a package once it is loaded)
+from recipes.sepclsnet.method import distinct  # noqa: E402
 
 
 def paper(**options):
@@ -163,6 +164,14 @@ def test_masks_lie_between_0_and_1():
     net = separator.Separator(2, 6, 16, 8, 3, 2, bottleneck=True)
     masks = net(100 * torch.randn(4, 4800))[1]
     assert masks.min() >= 0 and masks.max() <= 1 and masks.std() > 0.01
+    assert (masks.sum(1) - 1).abs().max() > 0.1  # each by itself: no softmax
+
+
+def test_the_encoder_bends_what_is_negative():
+    net = separator.Separator(2, 6, 16, 8, 3, 2, bottleneck=False)
+    audio = torch.randn(1, 1, 800)
+    straight, bent = net.encoder[0](audio), net.encoder(audio)
+    torch.testing.assert_close(bent, torch.where(straight > 0, straight, 0.25 * straight))
 
 
 @pytest.mark.parametrize("n_sources", [1, 2, 3, 4])
@@ -270,6 +279,36 @@ def test_a_silent_reference_wants_silence():
     assert torch.isfinite(everything).all()
 
 
+def test_classes_are_judged_in_the_order_of_the_separation():
+    """Eq. 13. The outputs come the other way round, and say so of themselves: both losses agree once they are in order."""
+    batch = Tones().batch(0, 5)
+    method, turned = tiny(), batch.sources.flip(1)
+    labels = method._labels(batch)
+    sure = nn.functional.one_hot(labels.flip(1), len(SMALL.classes) + 1) * 20.0
+    parts = method._parts(batch, turned, sure)
+    assert parts["cls"] < 1e-6 and parts["accuracy"] == 1
+    unsure = method._parts(batch, batch.sources, sure)  # in order by their sound, the wrong way round by their labels
+    assert unsure["cls"] > 10 and unsure["accuracy"] == 0
+
+
+def test_the_second_stage_gives_labels_by_the_separation_too():
+    method, batch = tiny(cls_weight=0.0), Tones().batch(0, 5)
+    method.network.separator.forward = lambda mixture: (batch.sources.flip(1), None)
+    sure = nn.functional.one_hot(method._labels(batch).flip(1), len(SMALL.classes) + 1) * 20.0
+    method.network.classify = lambda sources: sure
+    assert method._afterwards(batch)["loss"] < 1e-6 and method._afterwards(batch)["accuracy"] == 1
+    method.network.classify = lambda sources: sure.flip(1)
+    assert method._afterwards(batch)["loss"] > 10
+
+
+def test_a_training_that_diverges_is_told_in_one_line(tmp_path):
+    method = tiny()
+    with torch.no_grad():
+        method.network.separator.decoder.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match="Training start: the loss is nan at step 0. Lower the learning rate"):
+        method.fit(training(tmp_path))
+
+
 def test_without_a_separation_loss_classes_order_the_outputs():
     method, batch = tiny(sep_weight=0.0, recon_weight=0.0, ortho_weight=0.0), Tones().batch(0, 5)
     labels = method._labels(batch)
@@ -333,19 +372,21 @@ def test_without_a_separation_loss_there_is_no_start(tmp_path):
 def test_without_a_classification_loss_the_classifier_learns_afterwards_and_alone(tmp_path):
     method = tiny(cls_weight=0.0)
     fresh = {name: value.clone() for name, value in method.network.classifier.named_parameters()}
-    seen = []
+    seen, heard = [], [list(fresh.values())]
     trained = method._train
 
     def watched(name, network, *rest, **more):
         cost = trained(name, network, *rest, **more)
         seen.append((name, [value.clone() for value in method.network.separator.parameters()]))
+        heard.append([value.clone() for value in method.network.classifier.parameters()])
         return cost
 
     method._train = watched
     cost = method.fit(training(tmp_path))
     assert list(cost) == ["start", "separator", "classifier"] == [name for name, _ in seen]
     assert not all(map(torch.equal, seen[0][1], seen[1][1])) and all(map(torch.equal, seen[1][1], seen[2][1]))
-    assert not any(torch.equal(value, fresh[name]) for name, value in method.network.classifier.named_parameters())
+    assert all(map(torch.equal, heard[0], heard[1])) and all(map(torch.equal, heard[0], heard[2]))
+    assert not any(map(torch.equal, heard[0], heard[3]))
     assert "valid_accuracy" not in history(tmp_path, "separator")[0] and "valid_accuracy" in history(tmp_path, "classifier")[0]
     assert all(each.requires_grad for each in method.network.parameters())
 
@@ -381,11 +422,11 @@ def test_silence_is_an_answer_only_where_scenes_differ_in_their_number():
 
 
 def test_distinct_labels_are_the_likeliest_that_differ():
-    method = tiny(labels="distinct")
-    always(method, 1)
-    assert sorted(method.separate([Mixture(torch.randn(1, 4800), 8000, "x")])[0].labels)[1] == "mid"
-    from recipes.sepclsnet.method import distinct
-
+    mixture = Mixture(torch.randn(1, 4800), 8000, "x")
+    for labels, n_alike in (("independent", 2), ("distinct", 1)):
+        method = tiny(labels=labels)
+        always(method, 1)
+        assert method.separate([mixture])[0].labels.count("mid") == n_alike
     torch.manual_seed(0)
     for probability in torch.rand(20, 3, 5).softmax(-1):
         orders = itertools.permutations(range(5), 3)

@@ -45,8 +45,8 @@ class InfiniteSettings:
         fewest, most = self.n_sources
         if type(fewest) is not int or type(most) is not int or not 0 <= fewest <= most or most < 1:
             raise UserError(
-                f"task.mixing.sources is {most}, the fewest {fewest}; wanted whole numbers, the most sources in a scene (1 or "
-                "more) and the fewest (fewest_sources, 0 up to as many)."
+                f"Sources in a scene: the fewest {fewest}, the most {most}; wanted whole numbers from 0 and from 1, the first no "
+                "larger. Mend --fewest-sources and --sources (task.mixing.fewest_sources, task.mixing.sources)."
             )
         if len(self.gain) != 2 or not all(map(_is_number, self.gain)) or not 0 < self.gain[0] <= self.gain[1]:
             raise UserError(

@@ -82,4 +82,4 @@ def _check_read(task: Mapping[str, Any], changed: set[str]) -> None:
     unread = [path for path in paths if path in changed]
     if unread:
         option = "--split" if unread[0] == "splits.by" else f"--set task.{unread[0]}"
-        raise UserError(f"{option}: {why}, so nobody reads it. Leave it away, or add --set {remedy}.")
+        raise UserError(f"{option}: has no effect, since {why}. Leave it away, or add --set {remedy}.")
