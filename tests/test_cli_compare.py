@@ -198,6 +198,38 @@ def test_a_run_of_the_first_format_stands_beside_a_new_one(tmp_path: Path):
     assert "A was written before signatures were kept" in told.output and "Only A was scored on seen." in told.output
 
 
+def naming(place: Path, name: str, right: float, alone: bool) -> Path:
+    """A run that named the class of one source in each of eight scenes; `alone`: and separated nothing."""
+    config = {"recipe": name, "profile": "quick", "task": {"corpus": "none"}}
+    with RunFolder.open_or_create(place, config, {}, None, {"corpus_hash": "c0ffee"}) as folder:
+        figures = {"class_accuracy": right, "source_tp": right, "source_fn": 1 - right, "source_fp": 1 - right}
+        figures |= {"labels_alone": 1.0} if alone else {"si_sdri": 1.0}
+        rows = [Row(folder.id, "test", f"s{i}", 0, "dog", metric, value) for i in range(8) for metric, value in figures.items()]
+        folder.append_rows("test", 0, rows)
+        folder.finish({})
+    return folder.path
+
+
+def test_accuracies_that_were_found_by_two_rules_get_no_verdict(tmp_path: Path):
+    runs = naming(tmp_path, "separates", 0.0, False), naming(tmp_path, "names", 1.0, True)
+    told = call(*runs, "--metric", "class_accuracy", "--json", tmp_path / "out.json")
+    assert told.exit_code == 0 and "better" not in told.output
+    over_all, by_class = lines(told.output, "class_accuracy  ") + lines(told.output, "class_accuracy:")
+    for line in (over_all, by_class):
+        assert "1.000 [1.000, 1.000]  not the same figure" in line
+    assert "no verdict. Found by one rule in both: source_f_measure, source_recall." in told.output
+    held = json.loads((tmp_path / "out.json").read_text())["splits"]["test"]["class_accuracy"]
+    assert [figure["in_words"] for figure in (held["all"], held["class"]["dog"])] == ["not the same figure"] * 2
+    assert held["all"]["value"] == 1.0 and held["all"]["ci95"] == [1.0, 1.0]
+    assert "B better" in lines(call(*runs, "--metric", "source_recall").output, "source_recall")[0]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_accuracies_that_were_found_by_one_rule_get_a_verdict(tmp_path: Path, alone: bool):
+    told = call(naming(tmp_path, "one", 0.0, alone), naming(tmp_path, "two", 1.0, alone), "--metric", "class_accuracy")
+    assert "B better" in lines(told.output, "class_accuracy  ")[0] and "not the same figure" not in told.output
+
+
 def test_comparing_needs_no_torch():
     code = (
         "import sys; from click.testing import CliRunner; from sepbench.cli_compare import compare;"

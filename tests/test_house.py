@@ -36,7 +36,7 @@ USES = {
     "comparison": {"metrics", "statistics", "results"},
     "score": {"judge", "metrics", "results", "statistics", "provenance"},
     "check": {"metrics", "comparison", "results", "tables", "recipe", "tasks"},
-    "tables": {"results", "comparison"},
+    "tables": {"results", "comparison", "metrics"},
     "report": {"results", "metrics"},
     "run": {"recipe", "tasks", "method", "judge", "cost", "results", "provenance", "report", "audit"},
     "drill": {"corpora", "recipe", "tasks", "method", "metrics", "statistics", "comparison", "results", "tables", "run",

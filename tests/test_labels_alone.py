@@ -107,7 +107,7 @@ def test_comparing_says_which_accuracy_is_which_and_leaves_chance_alone(named: P
     assert "class_accuracy" in found and not [name for name in found if name.endswith("_chance")]
     plain = " ".join(told.output.split())
     by = ["by separation (guessing scores 0.33) in A", "by label set (guessing scores 0.67) in B"]
-    assert f"class_accuracy is had {' and '.join(by)}." in plain
+    assert f"class_accuracy is had {' and '.join(by)}: not the same figure, and no verdict." in plain
     assert "Only A has si_sdr, si_sdri" in plain
     assert "is had" not in call("compare", named, named).output
 

@@ -118,6 +118,21 @@ def test_the_other_split_has_scenes_and_a_scatter_of_its_own(trained, sounds, tm
     assert soundfile.info(tmp_path / "audio" / "mixture.wav").frames == 0.6 * RATE_HZ
 
 
+def test_a_method_that_only_names_is_drawn_again_as_it_was(sounds, tmp_path):
+    recipe = load_recipe(REPO / "baselines" / "mixture_cnn")
+    small = [*(f"train.classifier.{value}" for value in SHORT), "sizes.channels=[3, 4]", "task.mixing.short_clips=pad"]
+    sets = [value for value in (*TASK, *small) if "cut_s" not in value and "scenes.seen" not in value]
+    config, values = recipe.resolve("quick", {}, sets, corpus="class_folders")
+    quiet = PlainProgress(open(os.devnull, "w"))  # noqa: SIM115
+    run = run_one(config, values, recipe, {"class_folders": str(sounds)}, tmp_path / "results", False, "cpu", quiet)
+    said(call(run, "-o", tmp_path / "same", "--data", f"class_folders={sounds}"))
+    assert contents(tmp_path / "same") == contents(run / "figures") | {
+        f"audio/{name}": held for name, held in contents(run / "audio").items()
+    }
+    told = said(call(run, "--scene", 3, "-o", tmp_path / "other", "--data", f"class_folders={sounds}"))
+    assert "training.png, scene.png in" in told and "-000003 in" in told
+
+
 def test_without_weights_the_rest_is_drawn_and_it_is_said_why(copy, sounds, tmp_path):
     shutil.rmtree(copy / "weights")
     kept = (copy / "figures" / "scene.png").read_bytes()

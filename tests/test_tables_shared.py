@@ -16,6 +16,7 @@ import pytest
 from sepbench.cli_compare import compare
 from sepbench.cli_scenes import worst
 from sepbench.options import Door
+from sepbench.recipe import load_recipe
 from sepbench.results import RunFolder, read_runs
 from sepbench.scene import Row
 from sepbench.tables import Cell, Table, list_runs, make_tables, render
@@ -180,7 +181,7 @@ def test_a_method_that_only_names_classes_stands_last_and_crashes_nothing(tmp_pa
     run(tmp_path, accuracy=0.1, si_sdri=-8.0)
     table = named(made(tmp_path), "esc_pairs on")
     assert [line.cells[0].show() for line in table.rows] == ["sepclsnet", "mixture_cnn"]
-    for column in ("SI-SDRi, dB", "Tie group", "Median", "Missed"):
+    for column in ("SI-SDRi, dB", "Median", "Missed"):
         assert cell(table, "mixture_cnn", column).show() == "–"
     assert cell(table, "mixture_cnn", "Sources / scenes").show() == "200 / 200"
     assert any(note.startswith("Without SI-SDRi, a method names classes") for note in table.notes)
@@ -281,12 +282,111 @@ def test_a_share_is_shown_in_percent_where_the_paper_has_percent(tmp_path: Path,
     name = run(tmp_path / "runs", "shared_pool", 0.715)
     table = named(made(tmp_path / "runs", published), "of the paper")
     found = cell(table, "SepClsNet", "Accuracy, %")
-    assert re.fullmatch(r"71\.5 \[6\d\.\d, 7\d\.\d\] \(paper 70\.0\)", found.show())
+    assert re.fullmatch(r"71\.5 \[6\d\.\d, 7\d\.\d\] \(chance 25\.0; paper 70\.0\)", found.show())
     (record,) = read_runs(tmp_path / "runs")
     low, high = record.metrics["test"]["class_accuracy"]["all"]["ci95"]
     assert found.ci == pytest.approx((100 * low, 100 * high)) and found.unit == "%" and found.runs == (name,)
     (line,) = (line for line in csv.DictReader(io.StringIO(render([table], "csv"))) if line["column"] == "Accuracy, %")
     assert (float(line["value"]), line["unit"], line["published"]) == (pytest.approx(71.5), "%", "70.0")
+    assert float(line["chance"]) == pytest.approx(25.0)
+
+
+def test_without_a_chance_level_or_a_published_figure_the_cell_names_the_other_alone(tmp_path: Path, published: Path):
+    run(tmp_path / "runs", "shared_pool", 0.7, chance=None)
+    shown = cell(named(made(tmp_path / "runs", published), "of the paper"), "SepClsNet", "Accuracy, %").show()
+    assert shown.endswith("] (paper 70.0)")
+    run(tmp_path / "other", accuracy=0.7, tables=table_ii("Nobody's"))
+    shown = cell(named(made(tmp_path / "other", published), "of the paper"), "Nobody's", "Accuracy, %").show()
+    assert shown.endswith("] (chance 25.0)")
+
+
+SETTINGS_NOTE = "sizes and training are the profile's, not the published ones."
+
+
+def notes_of_paper(root: Path, published: Path) -> list[str]:
+    return list(named(made(root, published), "of the paper").notes)
+
+
+def spoken_of(**when: Any) -> dict[str, Any]:
+    tables = table_ii("SepClsNet (Ours)")
+    tables["II"]["rows"][0]["when"] = when
+    return tables
+
+
+def test_settings_of_which_a_paper_s_table_does_not_speak_stand_below_it_once(tmp_path: Path, published: Path):
+    params = {"sep_weight": 1.0, "sep_loss": "log_mse", "labels": "distinct"}
+    facts: dict[str, Any] = {"params": params, "tables": spoken_of(sep_weight=1.0), "name": "SepClsNet", "sizes": {"blocks": 6}}
+    for seed in (0, 1):
+        run(tmp_path / "runs", "shared_pool", seed=seed, **facts)
+    notes = notes_of_paper(tmp_path / "runs", published)
+    assert notes.count(f"SepClsNet, small: labels distinct, sep_loss log_mse; {SETTINGS_NOTE}") == 1
+    assert sum("SepClsNet, small" in note for note in notes) == 1
+
+
+def test_where_the_table_speaks_of_all_options_sizes_and_training_are_told_alone(tmp_path: Path, published: Path):
+    facts: dict[str, Any] = {"params": {"sep_weight": 1.0}, "tables": spoken_of(sep_weight=1.0), "train": {"epochs": 2}}
+    for profile in ("small", "quick", "paper"):
+        run(tmp_path / "runs", "shared_pool", profile=profile, **facts)
+    told = [note for note in notes_of_paper(tmp_path / "runs", published) if SETTINGS_NOTE in note]
+    assert told == [f"sepclsnet, quick: {SETTINGS_NOTE}", f"sepclsnet, small: {SETTINGS_NOTE}"]  # not paper
+
+
+def test_a_method_without_settings_has_none_to_tell_of(tmp_path: Path, published: Path):
+    run(tmp_path / "runs", "shared_pool", recipe="random_guess")
+    assert not [note for note in notes_of_paper(tmp_path / "runs", published) if note.startswith("random_guess")]
+
+
+def test_a_run_that_no_cell_shows_is_not_told_of(tmp_path: Path, published: Path):
+    facts: dict[str, Any] = {"tables": spoken_of(sep_weight=1.0), "train": {"epochs": 2}}
+    run(tmp_path / "runs", "shared_pool", params={"sep_weight": 1.0}, **facts)
+    run(tmp_path / "runs", "shared_pool", params={"sep_weight": 9.0}, profile="quick", **facts)
+    assert not [note for note in notes_of_paper(tmp_path / "runs", published) if "quick" in note]
+
+
+@pytest.mark.parametrize(("theirs", "told"), [(50, True), (len(CLASSES), False), (None, False)])
+def test_another_number_of_classes_than_the_paper_s_is_told(
+    tmp_path: Path, published: Path, theirs: int | None, told: bool
+):
+    tables = copy.deepcopy(TABLES["sepclsnet"])
+    tables["II"]["published"] |= {} if theirs is None else {"classes": theirs}
+    run(tmp_path / "runs", "shared_pool", tables=tables)
+    note = "The paper has 50 classes, ours 4: not comparable as such."
+    notes = notes_of_paper(tmp_path / "runs", published)
+    assert (note in notes) == told and any("The paper has" in each for each in notes) == told
+
+
+@pytest.mark.parametrize("recipe", ["recipes/sepclsnet", "recipes/nmf_svm", "baselines/mixture_cnn", "baselines/random_guess"])
+def test_the_recipes_know_that_the_paper_has_fifty_classes(repo: Path, recipe: str):
+    tables = load_recipe(repo / recipe).tables_plain()
+    assert {table["published"]["classes"] for table in tables.values()} == {50}
+
+
+def test_an_accuracy_by_label_set_is_named_below_the_paper_s_table_with_its_chance(tmp_path: Path, published: Path):
+    run(tmp_path / "runs", "shared_pool", 0.6, si_sdri=None, recipe="nmf_svm", name="Mixture CNN", chance=0.2)
+    run(tmp_path / "runs", "shared_pool", 0.6)
+    told = [note for note in notes_of_paper(tmp_path / "runs", published) if "by label set" in note]
+    assert told == ["Mixture CNN: by label set, chance 20.0 %."]
+
+
+# columns that nobody fills
+
+
+def test_columns_of_what_the_task_does_not_ask_for_are_left_out(tmp_path: Path):
+    run(tmp_path)
+    headings = named(made(tmp_path), "esc_pairs on").headings
+    assert not {"SI-SDRi by label, dB", "F frame (chance)", "F clip (chance)", "Tie group", "Input SI-SDR"} & set(headings)
+    assert {"SI-SDRi, dB", "Median", "Undefined", "Missed", "Params", "MACs/s"} <= set(headings)
+
+
+def test_a_column_with_a_figure_stays_and_so_does_one_that_the_task_asks_for(tmp_path: Path):
+    asked = {"metrics": ["si_sdri", "f_measure_frame"]}
+    for name in ("one", "two"):
+        run(tmp_path, recipe=name, task=asked)
+    table = named(made(tmp_path), "esc_pairs on")
+    assert cell(table, "one", "F frame (chance)").show() == "–" and cell(table, "one", "Tie group").show() in "ab"
+    assert "F clip (chance)" not in table.headings
+    run(tmp_path / "unasked", task={"metrics": []})
+    assert cell(named(made(tmp_path / "unasked"), "esc_pairs on"), "sepclsnet", "SI-SDRi, dB").value is not None
 
 
 def test_decibels_beside_decibels_stay_as_they_are(tmp_path: Path, published: Path):

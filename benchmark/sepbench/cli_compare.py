@@ -21,6 +21,8 @@ LEGEND = (
     "No difference found: it holds 0, or less than half of the last digit, which is no proof that there is none."
 )
 
+NOT_THE_SAME = "not the same figure"
+
 
 @click.command()
 @click.argument("run_a", type=FILE)
@@ -137,9 +139,10 @@ def _tables(runs: Sequence[RunRecord], split: str, figures: Mapping[str, Any], n
     headings = ("Metric", "A", "B", "B - A", "In words", "n / scenes", "Unpaired")
     facts = _facts(runs, split)
     title = f"{_shown_split(runs, split)}: A is {runs[0].id}, B is {runs[1].id}"
-    over_all = [_line(runs, name, name, own["all"], facts) for name, own in figures.items() if own["all"]]
+    same = {name: _same_figure(runs, split, name) for name in figures}
+    over_all = [_line(runs, name, name, own["all"], facts, same[name]) for name, own in figures.items() if own["all"]]
     by_class = [
-        _line(runs, name, f"{name}: {label}", difference, facts)
+        _line(runs, name, f"{name}: {label}", difference, facts, same[name])
         for name, own in figures.items() for label, difference in own["class"].items()
     ]  # fmt: skip
     tables = [Table(title, headings, tuple(over_all), tuple(notes))]
@@ -159,7 +162,7 @@ def _facts(runs: Sequence[RunRecord], split: str) -> dict[str, str]:
 
 
 def _line(
-    runs: Sequence[RunRecord], metric: str, shown: str, difference: Difference, facts: Mapping[str, str]
+    runs: Sequence[RunRecord], metric: str, shown: str, difference: Difference, facts: Mapping[str, str], same: bool
 ) -> Line:
     from sepbench.comparison import DIGITS
     from sepbench.tables_format import Cell, Line, text
@@ -173,7 +176,7 @@ def _line(
             Cell(difference.a, runs=(runs[0].id,), **look),
             Cell(difference.b, runs=(runs[1].id,), **look),
             Cell(difference.value, difference.ci95, **look),
-            text(in_words(metric, difference)),
+            text(in_words(metric, difference) if same else NOT_THE_SAME),
             text(counts),
             Cell(difference.unpaired or None, digits=0),
         ),
@@ -214,8 +217,9 @@ def _notes(
     if why:
         yield f"The scenes pair, though the tasks are not the same. {why}"
     for name in figures:
-        if len({_by(run, split, name) for run in runs}) > 1:
-            yield f"{name} is had {' and '.join(f'{_how_had(run, split, name)} in {who}' for who, run in zip('AB', runs))}."
+        if not _same_figure(runs, split, name):
+            ways = " and ".join(f"{_how_had(run, split, name)} in {who}" for who, run in zip("AB", runs))
+            yield f"{name} is had {ways}: {NOT_THE_SAME}, and no verdict.{_found_alike(runs, split)}"
     for name, (n_a, n_b) in counts.items():
         yield f"{name}: {n_a} in A, {n_b} in B."
     for who, run, rest in (("A", a, b), ("B", b, a)):
@@ -231,6 +235,18 @@ def _by(run: RunRecord, split: str, name: str) -> str:
     """Of the accuracy of classes, by what an estimate was held against a reference; older runs knew separation alone."""
     held = (run.metrics.get(split) or {}).get(name) or {}
     return str(held.get("by") or "separation")
+
+
+def _same_figure(runs: Sequence[RunRecord], split: str, name: str) -> bool:
+    """Whether both runs found the figure by one rule; a difference of two rules tells nothing of the methods."""
+    return len({_by(run, split, name) for run in runs}) == 1
+
+
+def _found_alike(runs: Sequence[RunRecord], split: str) -> str:
+    """Which figures of the labels are in both runs that are had in one way, whatever a method separates."""
+    held = [run.metrics.get(split) or {} for run in runs]
+    there = [name for name in ("source_f_measure", "source_recall") if all(name in each for each in held)]
+    return f" Found by one rule in both: {', '.join(there)}." if there else ""
 
 
 def _how_had(run: RunRecord, split: str, name: str) -> str:
@@ -256,14 +272,15 @@ def _write(
     if not file.parent.is_dir():
         raise UserError(f"--json {file}: there is no folder {file.parent}. Make it, or choose another.")
 
-    def plain(metric: str, difference: Difference) -> dict[str, Any]:
-        return {**asdict(difference), "in_words": in_words(metric, difference)}
+    def plain(split: str, metric: str, difference: Difference) -> dict[str, Any]:
+        same = _same_figure(runs, split, metric)
+        return {**asdict(difference), "in_words": in_words(metric, difference) if same else NOT_THE_SAME}
 
     splits = {
         split: {
             name: {
-                "all": plain(name, own["all"]) if own["all"] else None,
-                "class": {label: plain(name, each) for label, each in own["class"].items()},
+                "all": plain(split, name, own["all"]) if own["all"] else None,
+                "class": {label: plain(split, name, each) for label, each in own["class"].items()},
             }
             for name, own in figures.items()
         }

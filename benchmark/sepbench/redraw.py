@@ -12,6 +12,7 @@ from sepbench.errors import UserError, nearest
 from sepbench.report.history import draw_history
 from sepbench.report.scatter import draw_scatter
 from sepbench.report.scene import write_scene
+from sepbench.report.words import run_words
 from sepbench.results import RunRecord
 from sepbench.run import CHUNK, telling
 from sepbench.scene import Scene
@@ -42,20 +43,20 @@ def redraw(
     figures, audio = (record.path / "figures", record.path / "audio") if out is None else (out, out / "audio")
     if split not in record.metrics:
         raise UserError(f"--split {split}: {record.id} was scored on {', '.join(record.metrics)}.")
-    files, shown, lacking = [], "", ""
+    files, shown, lacking, told = [], "", "", run_words(record.config, split)
     try:
         choose_device(device)
         task = scenes_of(record, split, data, progress)
         scene = _scene(task, split, wanted)
-        estimate = answers_of(record, task)([scene])[0]
-        files, shown = write_scene(scene, estimate, figures, audio, task.info.classes), scene.mixture.id
+        estimate = answers_of(record, task, labels_alone=True)([scene])[0]
+        files, shown = write_scene(scene, estimate, figures, audio, task.info.classes, told), scene.mixture.id
     except UserError as error:
         if wanted is not None:
             raise
         lacking = str(error)
-    if draw_scatter(record.path, split, record.config["name"], figures):
+    if draw_scatter(record.path, split, told, figures):
         files.insert(0, "si_sdri.png")
-    if draw_history(record.path, figures):
+    if draw_history(record.path, figures, tuple(record.cost)):
         files.insert(0, "training.png")
     if not files:
         raise UserError(lacking)

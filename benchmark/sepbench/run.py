@@ -247,18 +247,20 @@ def _keep(
     from sepbench.report.history import draw_history
     from sepbench.report.scatter import draw_scatter
     from sepbench.report.scene import keep_scene
+    from sepbench.report.words import run_words
 
     split = task.scored[0]
     scenes = [task.scene(split, index) for index in range(min(CHUNK, task.n_scenes(split)))]
     scene = telling(scenes)
-    keep_scene(scene, method.separate(shown([scene], config))[0], folder.path, task.info.classes)
+    estimate, told = method.separate(shown([scene], config))[0], run_words(config, split)
+    keep_scene(scene, estimate, folder.path, task.info.classes, told)
     began_s = time.perf_counter()
     cost = cost | measure_cost(method, shown(scenes, config), task.info.sample_rate_hz) | _parameters(config, folder.path)
     wall_s["cost"] = time.perf_counter() - began_s
-    draw_history(folder.path)
+    draw_history(folder.path, order=tuple(cost))
     metrics = folder.finish(wall_s, cost)
     if "si_sdri" in metrics.get(split, {}):
-        draw_scatter(folder.path, split, config["name"])
+        draw_scatter(folder.path, split, told)
 
 
 def telling(scenes: Sequence[Scene]) -> Scene:

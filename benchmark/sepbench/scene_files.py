@@ -196,16 +196,16 @@ def scenes_of(record: RunRecord, split: str, data: Mapping[str, str], progress: 
     return task
 
 
-def answers_of(record: RunRecord, task: Task) -> Answer:
-    """What answers scenes as the run did, with sounds. UserError where its recipe, or what it has learnt, is not here, or
-    where it answers with labels alone."""
+def answers_of(record: RunRecord, task: Task, labels_alone: bool = False) -> Answer:
+    """What answers scenes as the run did. UserError where its recipe, or what it has learnt, is not here, or where it
+    answers with labels and no sounds, unless `labels_alone` will do."""
     known, recipe = finished_run(record.path)
     config = known.config
     method = build(recipe, config, task.info, inner_method(config, task))
     if config["supervision"] not in UNTAUGHT:
         method.load(known.path / "weights")
     first = task.scene(task.scored[0], 0)
-    if method.separate(shown([first], config))[0].sources is None:
+    if not labels_alone and method.separate(shown([first], config))[0].sources is None:
         raise UserError(f"{known.path}: {config['name']} only says what sounds: it has no sounds to write.")
     return lambda scenes: method.separate(shown(scenes, config))
 

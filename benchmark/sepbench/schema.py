@@ -153,6 +153,7 @@ class Published(Part):
     metric: str | None = None
     std: str | None = None
     protocol: Literal["disjoint", "shared_pool"] | None = None  # of the paper's own clips; null: disjoint
+    classes: int | None = None  # how many the paper has; null: as many as we
 
 
 class Table(Part):

@@ -16,6 +16,7 @@ from sepbench.tables_facts import (
     figures_of,
     interval,
     is_synthetic,
+    measures,
     method_names,
     newest,
     plain,
@@ -27,7 +28,7 @@ from sepbench.tables_facts import (
     split_fact,
     split_words,
 )
-from sepbench.tables_format import Cell, Line, Table, render, text
+from sepbench.tables_format import Cell, Line, Table, render, text, without_empty
 from sepbench.tables_gap import gap_tables
 from sepbench.tables_paper import paper_tables, read_published
 from sepbench.ties import tie_groups
@@ -41,6 +42,8 @@ ELSEWHERE |= {"class_accuracy": ("Classes right", 2), "class_accuracy_both": ("A
 ELSEWHERE |= {"bss_sdr": ("BSS SDR, dB", 1), "bss_isr": ("ISR, dB", 1)}
 ELSEWHERE |= {"bss_sir": ("SIR, dB", 1), "bss_sar": ("SAR, dB", 1)}
 ELSEWHERE |= {"equal_separation": ("Equally separated", 2)}  # columns that are there only where a run has the figure
+OF_METRICS = {"SI-SDRi, dB": MAIN, "Median": MAIN, "SI-SDRi by label, dB": BY_LABEL, "Input SI-SDR": "si_sdr_mixture"}
+OF_METRICS |= {"F frame (chance)": "f_measure_frame", "F clip (chance)": "f_measure_clip"}  # left out where no task asks
 ABSOLUTE = {"si_sdr": ("SI-SDR, dB", 1), "snr": ("SNR, dB", 1)}  # columns for runs that know of no mixture
 IN_DB = (MAIN, BY_LABEL, *ABSOLUTE, "ca_sdri", "capi_sdri")
 NAMING = ("label_set_accuracy", "class_accuracy")  # where nothing is separated; such runs stand last
@@ -167,7 +170,9 @@ def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     parts = [f"{task['name']} on {corpus_words(task['corpus'])}{'' if strange else ' sounds'}{sounds}"]
     parts += [f"{len(task['classes'])} classes"] if "class_set" in task else []
     title = ", ".join([*parts, *([SHARED] if shares_clips(first) else []), split]) + gloss
-    return Table(title, tuple(headings), rows, _notes(runs, split, settings, tied_by), FOLDABLE)
+    unasked = [name for name, metric in OF_METRICS.items() if not any(measures(run, metric) for run in runs)]
+    table = Table(title, tuple(headings), rows, _notes(runs, split, settings, tied_by), FOLDABLE)
+    return without_empty(table, ["Tie group", *unasked])
 
 
 def _ties(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, str], str]:

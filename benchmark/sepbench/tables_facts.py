@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from sepbench.metrics import GROUPS
 from sepbench.results import RunRecord
 
 SYNTHETIC_NOTE = (
@@ -69,6 +70,12 @@ def figures_of(run: RunRecord, split: str, metric: str, key: str = "all") -> Map
     held = (run.metrics.get(split) or {}).get(metric) or {}
     figures = held.get("all") if key == "all" else (held.get("class") or {}).get(key)
     return figures if figures and figures.get("mean") is not None else None
+
+
+def measures(run: RunRecord, metric: str) -> bool:
+    """Whether the run's task asks for the metric; where nothing is known of what it asks for, it may."""
+    asked = run.config["task"].get("metrics")
+    return asked is None or metric in chain.from_iterable(GROUPS.get(name, (name,)) for name in asked)
 
 
 def interval(figures: Mapping[str, Any]) -> tuple[float, float] | None:

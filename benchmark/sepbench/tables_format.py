@@ -8,8 +8,8 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from sepbench.errors import UserError, nearest
 
@@ -29,24 +29,28 @@ class Cell:
     published: str | None = None  # the paper's figure as printed; "–": it cannot be read; None: not in the paper
     published_std: str | None = None
     chance: float | None = None  # what answering without listening scores
+    names_chance: bool = False  # the cell says so itself; else its heading does
     text: str | None = None  # printed in place of the value
     unit: str = ""
     digits: int = 1
     runs: tuple[str, ...] = ()  # run ids; the mean over runs that differ in nothing but the seed
 
     def show(self) -> str:
-        """The cell as people read it: `3.4 ± 5.1 [3.1, 3.7] (paper 6.8 ± 6.3)`."""
+        """The cell as people read it: `3.4 ± 5.1 [3.1, 3.7] (paper 6.8 ± 6.3)`, `66.3 (chance 10.0; paper 70.0)`."""
         if self.text is not None:
             return self.text
-        parts = [DASH if self.value is None else self._number(self.value)]
+        parts, beside = [DASH if self.value is None else self._number(self.value)], []
         if self.value is not None:
             parts += [] if self.std is None else [f"± {self._number(self.std)}"]
             parts += [] if self.ci is None else [f"[{self._number(self.ci[0])}, {self._number(self.ci[1])}]"]
-            parts += [] if self.chance is None else [f"({self._number(self.chance)})"]
+            if self.chance is not None and self.names_chance:
+                beside.append(f"chance {self._number(self.chance)}")
+            elif self.chance is not None:
+                parts.append(f"({self._number(self.chance)})")
             parts += [f"({len(self.runs)} runs)"] if len(self.runs) > 1 else []
         if self.published is not None:
-            parts.append(f"(paper {self.published}" + (f" ± {self.published_std})" if self.published_std else ")"))
-        return " ".join(parts)
+            beside.append(f"paper {self.published}" + (f" ± {self.published_std}" if self.published_std else ""))
+        return " ".join([*parts, f"({'; '.join(beside)})"] if beside else parts)
 
     def _number(self, value: float) -> str:
         shown = f"{value:.{self.digits}f}"
@@ -75,6 +79,14 @@ class Table:
     rows: tuple[Line, ...]
     notes: tuple[str, ...] = ()
     foldable: tuple[str, ...] = ()
+
+
+def without_empty(table: Table, headings: Collection[str]) -> Table:
+    """The table without those columns of `headings` that hold a dash in every row."""
+    columns = [[row.cells[i].show() for row in table.rows] for i in range(len(table.headings))]
+    keep = [i for i, name in enumerate(table.headings) if name not in headings or set(columns[i]) != {DASH}]
+    rows = tuple(Line(tuple(row.cells[i] for i in keep), row.facts) for row in table.rows)
+    return replace(table, headings=tuple(table.headings[i] for i in keep), rows=rows)
 
 
 def render(tables: Sequence[Table], format: str = "terminal", screen: bool | None = None) -> str:
@@ -136,7 +148,7 @@ def _rich(table: Table) -> str:
     from rich.measure import Measurement
     from rich.table import Table as RichTable
 
-    shown = [[cell.show().replace(" (paper ", "\n(paper ") for cell in row.cells] for row in table.rows]
+    shown = [[re.sub(r" \((?=paper |chance )", "\n(", cell.show()) for cell in row.cells] for row in table.rows]
     grid = RichTable(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from sepbench.metrics import CHANCE
 from sepbench.results import RunRecord
 from sepbench.tables_facts import SHARED_POOL, figures_of, interval, newest, shares_clips, sounds_words, split_fact
 from sepbench.tables_format import DASH, Cell, Line, text
@@ -94,7 +95,7 @@ class Grid:
         metric = column.get("metric") or row.get("metric") or self.spec["metric"]
         key = column.get("key") or row.get("key") or "all"
         when = {**(self.spec.get("when") or {}), **(row.get("when") or {}), **(column.get("when") or {})}
-        told = self._told if metric in OF_THE_MIXTURE else set(when)
+        told = self.told if metric in OF_THE_MIXTURE else set(when)
         found = [run for run in block if matches(run, when, told) and _held(run, self.split, metric, key)]
         same = _alike(found)
         if len(same) < len(found) and metric not in OF_THE_MIXTURE:
@@ -112,8 +113,12 @@ class Grid:
             facts |= {"n": figures[0].get("n"), "runs": tuple(run.id for run in same)}
             std = alone.get("std") if self.source.get("std") else None
             facts |= {"std": std and times * std}
+            guessed = [held["mean"] for run in same if (held := _held(run, self.split, f"{metric}{CHANCE}", key))]
+            facts |= {"chance": times * fmean(guessed), "names_chance": True} if guessed else {}
         digits = len(shown.partition(".")[2]) if shown not in (None, DASH) else _digits(**facts)
-        return Cell(**facts, published=shown, published_std=spread, digits=digits)
+        cell = Cell(**facts, published=shown, published_std=spread, digits=digits)
+        notes += [note for run in same if (note := _how_found(run, self.split, metric, cell))]
+        return cell
 
     def unit(self, heading: str) -> str:
         """The unit of a column's published figures; "" where there are none, or of several units."""
@@ -122,7 +127,7 @@ class Grid:
         return units.pop() if len(units) == 1 else ""
 
     @property
-    def _told(self) -> set[str]:
+    def told(self) -> set[str]:
         """Every option that this table speaks of."""
         parts = [self.spec, *self.spec["rows"], *self.columns]
         return {option for part in parts for option in (part.get("when") or {})}
@@ -150,6 +155,15 @@ def _held(run: RunRecord, split: str, metric: str, key: str) -> Mapping[str, Any
 
 def _unit(run: RunRecord, split: str, metric: str) -> str:
     return "" if metric in OF_THE_COST else str((run.metrics[split].get(metric) or {}).get("unit") or "")
+
+
+def _how_found(run: RunRecord, split: str, metric: str, cell: Cell) -> str:
+    """Of an accuracy of classes by the set of labels, that it is, and how easily it is guessed; empty for any other."""
+    by = (run.metrics.get(split, {}).get(metric) or {}).get("by")
+    if by in (None, "separation"):
+        return ""
+    chance = "" if cell.chance is None else f", chance {cell.chance:.{cell.digits}f} {cell.unit}".rstrip()
+    return f"{run.config.get('name') or run.config['recipe']}: by {by}{chance}."
 
 
 def _scaled(ours: str, printed: str) -> tuple[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from sepbench.tables_facts import (
     SYNTHETIC_NOTE,
     is_synthetic,
     newest,
+    plain,
     scene_settings,
     shares_clips,
     taught_elsewhere,
@@ -91,7 +92,35 @@ def _lines(
         for part, row in _rows(parts):
             own = [run for run in block if run.config["recipe"] == part.recipe and not taught_elsewhere(run)]
             lines += [line] if own and (line := part.line(row, own, headings, notes)) else []
+    ids = {name for line in lines for cell in line.cells for name in cell.runs}
+    shown = [run for block in blocks for run in block if run.id in ids]
+    for part in parts:
+        notes += _not_as_published(part, [run for run in shown if run.config["recipe"] == part.recipe])
     return lines, notes
+
+
+def _not_as_published(part: Grid, runs: Sequence[RunRecord]) -> Iterator[str]:
+    """In what the runs shown are not the paper's, though they stand in its rows: other classes, another profile's settings."""
+    published = part.source.get("classes")
+    for ours in sorted({len(run.config["task"].get("classes") or []) for run in runs} - {0, published}):
+        if published:
+            yield f"The paper has {published} classes, ours {ours}: not comparable as such."
+    for profile in sorted({run.config["profile"] for run in runs} - {"paper"}):
+        own = [run for run in runs if run.config["profile"] == profile]
+        sized = any(run.config.get("train") or run.config.get("sizes") for run in own)
+        words = [_untold(part, own), "sizes and training are the profile's, not the published ones" if sized else ""]
+        if any(words):
+            name = newest(own).config.get("name") or part.recipe
+            yield f"{name}, {profile}: {'; '.join(filter(None, words))}."
+
+
+def _untold(part: Grid, runs: Sequence[RunRecord]) -> str:
+    """The recipe's own options of which the table does not speak, as the runs had them."""
+    had: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, value in (run.config.get("params") or {}).items():
+            had.setdefault(name, {})[plain(value)] = None
+    return ", ".join(f"{name} {' or '.join(had[name])}" for name in sorted(had.keys() - part.told))
 
 
 def _headings(lead: Grid, parts: Sequence[Grid]) -> list[str]:

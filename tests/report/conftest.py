@@ -11,7 +11,7 @@ import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
-from sepbench.report import history, masks, scene_picture
+from sepbench.report import history, masks, scatter, scene_picture
 from sepbench.report.style import LOOK
 
 
@@ -26,6 +26,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
             seen[path.name] = Figure(figsize=(width_in, height_in))
             yield seen[path.name]
 
-    for module in (history, masks, scene_picture):
+    for module in (history, masks, scatter, scene_picture):
         monkeypatch.setattr(module, "figure", unwritten)
     return seen

@@ -72,7 +72,7 @@ def test_with_accuracy_it_has_panels_over_epochs(tmp_path, drawn):
     rate = "Joint: learning rate, 5e\N{MINUS SIGN}4 in the end"
     assert titles(drawn["training.png"]) == ["Joint: accuracy", rate, "Joint: loss"]
     axes = panel(drawn["training.png"], "accuracy")
-    assert axes.get_ylim() == (0, 100) and axes.get_ylabel() == "Accuracy, %"
+    assert axes.get_ylim() == pytest.approx((-3, 103)) and axes.get_ylabel() == "Accuracy, %"
     epochs, values = curve(axes, "validation")
     assert epochs == [1, 2, 3, 4, 5, 6] and values == pytest.approx([10, 40, 60, 50, 60, 50])
 
@@ -103,10 +103,54 @@ def test_an_epoch_is_a_whole_number(tmp_path, drawn):
     assert all(set(axes.get_xticks()) & {1.0, 2.0} and not (axes.get_xticks() % 1).any() for axes in drawn["training.png"].axes)
 
 
-def test_stages_with_and_without_accuracy_stand_in_one_picture(tmp_path, drawn):
+def columns_of(drawing: Any) -> list[list[str]]:
+    """What stands in each column of panels, from the top down."""
+    found: dict[int, list[str]] = {}
+    for axes in drawing.axes:
+        found.setdefault(axes.get_subplotspec().colspan.start, []).append(
+            axes.get_title(loc="left") or axes.texts[0].get_text()
+        )
+    return list(found.values())
+
+
+def test_stages_with_and_without_accuracy_have_the_same_panels_side_by_side(tmp_path, drawn):
     logged(tmp_path, "classifier", train_accuracy=0.5, valid_accuracy=0.4)
-    draw_history(logged(tmp_path, "separator"))
-    assert titles(drawn["training.png"])[0] == "Classifier: accuracy" and titles(drawn["training.png"])[-1] == "Separator"
+    draw_history(logged(tmp_path, "separator", lr=5e-3))
+    assert columns_of(drawn["training.png"]) == [
+        ["Classifier: accuracy", "Classifier: learning rate, 5e\N{MINUS SIGN}4 in the end", "Classifier: loss"],
+        ["Separator: no accuracy logged", "Separator: learning rate, 0.005 in the end", "Separator: loss"],
+    ]
+
+
+@pytest.mark.parametrize("more", [{}, {"valid_accuracy": 0.3}])
+def test_stages_come_in_the_order_in_which_they_were_trained(tmp_path, drawn, more):
+    for stage in ("joint", "extra", "start"):
+        logged(tmp_path, stage, **more)
+    for order, wanted in ((("start", "joint", "seconds"), ["Start", "Joint", "Extra"]), ((), ["Extra", "Joint", "Start"])):
+        draw_history(tmp_path, None, order)
+        shown = dict.fromkeys(text.split(":")[0] for text in titles(drawn["training.png"]))
+        assert list(shown) == wanted
+
+
+def test_a_part_has_one_colour_in_all_stages(tmp_path, drawn):
+    logged(tmp_path, "start", valid_sep=0.1, valid_accuracy=0.3)
+    draw_history(logged(tmp_path, "joint", valid_cls=2.0, valid_sep=0.1, valid_accuracy=0.3))
+    colours = [
+        {line.get_label(): line.get_color() for line in axes.get_lines()}
+        for axes in drawn["training.png"].axes if "parts" in axes.get_title(loc="left")
+    ]  # fmt: skip
+    joint, start = colours
+    assert start["sep"] == joint["sep"] != joint["cls"]
+
+
+@pytest.mark.parametrize("with_accuracy", [True, False])
+def test_no_line_lies_on_an_edge(tmp_path, drawn, with_accuracy):
+    lows = {"train_accuracy": 1.0, "valid_accuracy": 0.0, "lr": 0.0, "train_sep": -1.5, "valid_sep": -1.4, "valid_cls": 3.0}
+    draw_history(logged(tmp_path, **(lows if with_accuracy else {"lr": [1e-3] * 5 + [0.0]})))
+    for axes in drawn["training.png"].axes:
+        low, high = axes.get_ylim()
+        values = np.concatenate([line.get_ydata() for line in axes.get_lines()])
+        assert low < np.nanmin(values) and np.nanmax(values) < high
 
 
 # learning rate
@@ -119,7 +163,8 @@ def rate_of(drawn: dict[str, Any]) -> Any:
 def test_a_rate_that_is_cut_is_drawn_in_steps(tmp_path, drawn):
     draw_history(logged(tmp_path, lr=[5e-4] * 3 + [2.5e-4] * 2 + [1.25e-4], valid_accuracy=0.3))
     axes = rate_of(drawn)
-    assert axes.get_lines()[0].get_drawstyle() == "steps-pre" and axes.get_yscale() == "linear" and axes.get_ylim()[0] == 0
+    assert axes.get_lines()[0].get_drawstyle() == "steps-pre" and axes.get_yscale() == "linear"
+    assert -0.05 * 5e-4 < axes.get_ylim()[0] < 0  # a rate of 0 would be seen
     assert axes.get_title(loc="left").endswith("1.25e\N{MINUS SIGN}4 in the end")
 
 
@@ -160,7 +205,7 @@ def test_a_part_that_is_zero_is_drawn_on_a_plain_scale(tmp_path, drawn):
 
 def test_an_accuracy_without_epochs_is_named(tmp_path):
     (tmp_path / "history-joint.csv").write_text("step,lr,train_loss,valid_accuracy\n50,0.1,1,0.5\n")
-    with pytest.raises(UserError, match="history-joint.csv: has accuracy and no column 'epoch'"):
+    with pytest.raises(UserError, match="history-joint.csv: has no column 'epoch', over which accuracy"):
         draw_history(tmp_path)
     assert not (tmp_path / "figures").exists()
 

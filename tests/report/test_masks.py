@@ -75,6 +75,18 @@ def test_all_masks_have_one_scale_and_the_sum_turns_at_one(tmp_path, drawn, n):
     assert titles(drawn["masks.png"])[:n] == [f"Mask of {name}" for name in "abcde"[:n]]
 
 
+def test_the_picture_goes_as_far_as_the_sound(tmp_path, drawn):
+    draw_masks(read(torch.rand(2, 8, 50), mask_hop_s=0.0599, mask_start_s=0.001), tmp_path / "masks.png", "", 3.0)
+    panel = drawn["masks.png"].axes[0]
+    assert panel.get_xlim() == (0, 3) and 3.0 in panel.get_xticks()
+
+
+def test_each_scale_says_what_it_is_of(tmp_path, drawn):
+    draw_masks(read(torch.rand(2, 8, 50)), tmp_path / "masks.png")
+    bars = [axes.get_ylabel() for axes in drawn["masks.png"].axes if axes.get_label() == "<colorbar>"]
+    assert bars == ["Mask of an estimate", "Sum of the masks\n(1: nothing added or lost)"]
+
+
 @pytest.mark.parametrize("n", [1, 3, 5])
 def test_any_number_of_masks_is_a_picture(tmp_path, n):
     draw_masks(read(torch.rand(n, 8, 50)), tmp_path / "masks.png")

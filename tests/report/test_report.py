@@ -13,11 +13,13 @@ import torch
 from pictured import RATE_HZ, heard, pixels, scene_of
 
 from sepbench.errors import UserError
-from sepbench.report import scatter
+from sepbench.report import scatter, words
 from sepbench.report.scatter import draw_scatter
 from sepbench.report.scene import keep_scene
+from sepbench.report.words import run_words, signed
 from sepbench.results import RunFolder
 from sepbench.scene import Activity, Estimate, Mixture, Row, Scene, Source
+from sepbench.tasks import splits
 
 
 def test_the_sounds_are_kept_sample_by_sample_beyond_full_scale_too(tmp_path):
@@ -120,6 +122,45 @@ def test_figures_are_paired_by_scene_and_source():
     assert {label: (before.tolist(), gain.tolist()) for label, (before, gain) in points.items()} == {
         "dog": ([3.0], [1.0]), "siren": ([-2.0, -1.0], [8.0, 4.0])
     }  # fmt: skip
+
+
+def test_every_point_lies_within_its_panel(tmp_path, drawn):
+    rows = rows_of(["siren"], 300)
+    for metric, value in (("si_sdr_mixture", -40.0), ("si_sdri", 70.0)):
+        rows.append(Row("r", "test", "test-00000", 1, "siren", metric, value))
+    draw_scatter(run_with(rows, tmp_path), "test", "Anything, split test")
+    (panel,) = drawn["si_sdri.png"].axes
+    points = np.asarray(panel.collections[0].get_offsets())
+    assert len(points) == 301 and points.max() == 70
+    for column, (low, high) in enumerate((panel.get_xlim(), panel.get_ylim())):
+        assert low < points[:, column].min() and points[:, column].max() < high
+    assert drawn["si_sdri.png"].get_suptitle() == "Anything, split test"
+
+
+@pytest.mark.parametrize(("n", "n_means"), [(2, 0), (20, 0), (29, 0), (30, 3), (55, 5), (1000, 12)])
+def test_a_local_mean_is_of_ten_points_and_its_line_of_three_means(n, n_means):
+    before, gain = np.random.default_rng(0).normal(size=(2, n))
+    assert [len(each) for each in scatter._line_of_means(before, gain)] == [n_means, n_means]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [(-0.04, "0.0"), (0.04, "0.0"), (-0.06, "\N{MINUS SIGN}0.1"), (4.71, "+4.7"), (-13.42, "\N{MINUS SIGN}13.4")],
+)
+def test_a_gain_has_a_sign_unless_it_is_zero(value, told):
+    assert signed(value) == told
+
+
+def test_a_run_is_told_by_method_profile_corpus_and_split():
+    config = {"name": "Separator", "profile": "small", "task": {"corpus": "esc50", "splits": {"protocol": "disjoint"}}}
+    assert run_words(config, "seen") == "Separator, profile small, esc50, split seen"
+    config["task"]["splits"]["protocol"] = "shared_pool"
+    assert run_words(config, "test") == "Separator, profile small, esc50, clips shared, split test"
+    assert run_words({**config, "task": {"corpus": "mine"}}, "test") == "Separator, profile small, mine, split test"
+
+
+def test_the_protocol_is_called_as_the_task_calls_it():
+    assert words.SHARED_POOL == splits.SHARED_POOL
 
 
 def test_without_rows_there_is_no_figure(tmp_path):

@@ -88,6 +88,50 @@ def test_a_silent_source_has_no_partner(tmp_path, drawn):
     assert below_the_mixture(drawn)[-1] == "Estimate 1: answers no reference"
 
 
+# what is said above
+
+
+def above(drawing) -> str:
+    return drawing.get_suptitle()
+
+
+def test_a_picture_says_whose_answer_to_which_scene_it_shows(tmp_path, drawn):
+    scene = scene_of(["dog", "rain"])
+    keep_scene(scene, Estimate(sounds(scene), ("dog", "sea"), trace=masks_of(2)), tmp_path, CLASSES, "Anything, split seen")
+    assert above(drawn["scene.png"]) == above(drawn["masks.png"]) == "Anything, split seen, scene test-0"
+    keep_scene(scene, Estimate(None, ("dog",)), tmp_path, CLASSES, "Namer")
+    assert above(drawn["scene.png"]) == "Namer, scene test-0"
+
+
+def test_it_says_by_what_right_and_wrong_are_told(tmp_path, drawn):
+    scene = scene_of(["dog", "rain"])
+    told = {}
+    for name, labels in (("labels", ("dog", "sea")), ("blind", None), ("per class", CLASSES)):
+        keep_scene(scene, Estimate(torch.rand(5 if name == "per class" else 2, 32000), labels), tmp_path, CLASSES)
+        told[name] = titles(drawn["scene.png"])[0].replace("\n", " ")
+    assert "paired with by SI-SDR; right or wrong: whether its label is that reference's" in told["labels"]
+    assert told["blind"].endswith("paired with by SI-SDR") and told["per class"].endswith("reference of its label")
+
+
+def test_no_title_runs_beyond_its_panel(tmp_path, drawn):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    labels = ["crackling_fire_in_a_wide_stove", "washing_machine_that_spins"]
+    scene = scene_of(labels)
+    estimate = Estimate(0.5 * sounds(scene) + torch.rand(2, 32000), tuple(labels[::-1]), trace=masks_of(2))
+    keep_scene(scene, estimate, tmp_path, CLASSES, "A method of many words, profile small, a corpus, clips shared, split test")
+    for drawing in drawn.values():
+        drawing.set_layout_engine("constrained")
+        drawing.set_dpi(130)
+        renderer = FigureCanvasAgg(drawing).get_renderer()
+        drawing.draw(renderer)
+        for axes in drawing.axes:
+            title = axes._left_title
+            assert not title.get_text() or title.get_window_extent(renderer).x1 <= axes.bbox.x1, title.get_text()
+        assert drawing._suptitle.get_window_extent(renderer).x1 <= drawing.bbox.x1
+    assert any("wrong:\nSI-SDR" in text for text in below_the_mixture(drawn))
+
+
 # methods that name and do not separate
 
 

@@ -126,11 +126,11 @@ def test_classes_come_by_name_or_one_by_one(folder):
 @pytest.mark.parametrize(
     "options, sets, said",
     [
-        ({"protocol": "shared_pool", "split": "recording"}, [], "--split: has no effect, since every clip serves all splits"),
-        ({"protocol": "shared_pool"}, ["task.splits.test=[1]"], "--set task.splits.test: has no effect, since every clip serves all splits"),
-        ({"protocol": "shared_pool"}, ["task.scenes.seen=5"], "--set task.scenes.seen: has no effect, since every clip serves all splits"),
-        ({"split": "recording"}, ["task.splits.test=[1]"], "--set task.splits.test: has no effect, since the clips are split by recording"),
-        ({}, ["task.splits.shares=[0.5, 0.2, 0.3]"], "--set task.splits.shares: has no effect, since the clips are split by fold"),
+        ({"protocol": "shared_pool", "split": "recording"}, [], "--split: has no effect, since every clip"),
+        ({"protocol": "shared_pool"}, ["task.splits.test=[1]"], "--set task.splits.test: has no effect, since every clip"),
+        ({"protocol": "shared_pool"}, ["task.scenes.seen=5"], "--set task.scenes.seen: has no effect, since every clip"),
+        ({"split": "recording"}, ["task.splits.test=[1]"], "--set task.splits.test: has no effect, since the clips are split"),
+        ({}, ["task.splits.shares=[0.5, 0.2, 0.3]"], "--set task.splits.shares: has no effect, since the clips are split"),
         ({"protocol": "shared"}, [], "protocol: got 'shared'"),
     ],
 )

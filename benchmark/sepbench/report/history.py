@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from sepbench.errors import UserError
 from sepbench.report.style import COLOURS, GRID, INK, QUIET, figure, in_words
 
 FEW = 30  # points; up to here each is marked
+EDGE = 0.03  # of what an axis spans, below and above lines that would lie on its end
 DECADE = 10.0  # highest over lowest, from which on a scale is logarithmic
 SIDES = (("train", "training", COLOURS[0]), ("valid", "validation", COLOURS[1]))
 NOT_PARTS = ("loss", "accuracy")
@@ -27,6 +28,7 @@ class Stage:
     """What one stage of the training logged; figures that are missing are NaN, columns without any are left out."""
 
     name: str
+    file: Path
     figures: dict[str, np.ndarray]  # column -> (epoch,)
 
     @property
@@ -45,20 +47,24 @@ class Stage:
         return [name for name in dict.fromkeys(names) if name not in NOT_PARTS]
 
 
-def draw_history(folder: Path, out: Path | None = None) -> bool:
+def draw_history(folder: Path, out: Path | None = None, order: Sequence[str] = ()) -> bool:
     """Write training.png to `out` (`folder`/figures where it is None) from `folder`/history-<stage>.csv.
 
-    A panel per stage: losses and learning rate over steps. Where a stage logged its accuracy, its panels are accuracy,
-    learning rate, losses and named parts of the loss, each over epochs. Whether there was anything to draw is handed back.
+    A panel per stage: losses and learning rate over steps. Where any stage logged its accuracy, the panels of each are
+    accuracy, learning rate, losses and named parts of the loss, over epochs; of several stages, each has a column.
+    Stages come in the `order` of their names, such as that in which they were trained, then those that it lacks, in that
+    of the alphabet. Whether there was anything to draw is handed back.
 
     Columns: step, epoch, lr, train_<name>, valid_<name>, where <name> is loss, accuracy (0 to 1) or that of a part; a
-    figure that is missing or not finite leaves a gap. UserError, naming the file, where it has no steps, or accuracy
-    without epochs.
+    figure that is missing or not finite leaves a gap. UserError, naming the file, where it has no steps, or no epochs
+    and accuracy was logged.
     """
-    read = [_read(file) for file in sorted(folder.glob("history-*.csv"))]
+    read = [_read(file) for file in folder.glob("history-*.csv")]
     stages = [stage for stage in read if {"lr", "train_loss", "valid_loss"} & stage.figures.keys()]
     if not stages:
         return False
+    place = {name: i for i, name in enumerate(order)}
+    stages.sort(key=lambda stage: (place.get(stage.name, len(place)), stage.name))
     rows = _rows(stages)
     n_columns = max(len(row) for row in rows)
     path = (out or folder / "figures") / "training.png"
@@ -78,13 +84,8 @@ def _read(file: Path) -> Stage:
     if rows and "step" not in rows[0]:
         raise UserError(f"{file}: has no column 'step'. Restore it, or remove it.")
     columns = {name: np.array([_number(row.get(name)) for row in rows]) for name in (rows[0] if rows else ())}
-    stage = Stage(
-        file.stem.removeprefix("history-"),
-        {name: values for name, values in columns.items() if np.isfinite(values).any()},
-    )
-    if stage.has_accuracy and "epoch" not in stage.figures:
-        raise UserError(f"{file}: has accuracy and no column 'epoch'. Restore it, or remove it.")
-    return stage
+    figures = {name: values for name, values in columns.items() if np.isfinite(values).any()}
+    return Stage(file.stem.removeprefix("history-"), file, figures)
 
 
 def _number(text: Any) -> float:
@@ -96,25 +97,37 @@ def _number(text: Any) -> float:
 
 
 def _rows(stages: list[Stage]) -> list[list[Draw]]:
-    """What is drawn where: all stages side by side, or, where one has accuracy, below each other; four panels as two by two."""
+    """What is drawn where. All stages side by side; where one has accuracy, what they logged below it, in the same order.
+
+    One stage alone is drawn two by two, or three in a row.
+    """
     if not any(stage.has_accuracy for stage in stages):
         return [[partial(_draw_plain, stage) for stage in stages]]
-    panels = [_panels(stage) for stage in stages]
-    n_columns = 2 if max(map(len, panels)) == 4 else 3
-    return [row[i : i + n_columns] for row in panels for i in range(0, len(row), n_columns)]
+    for stage in stages:
+        if "epoch" not in stage.figures:
+            raise UserError(f"{stage.file}: has no column 'epoch', over which accuracy is drawn. Restore it, or remove it.")
+    names = sorted({name for stage in stages for name in stage.parts})
+    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(names)}
+    kinds: list[tuple[str, Callable[[Stage], bool], Callable[[Stage, Any], None]]] = [
+        ("accuracy", lambda stage: stage.has_accuracy, _draw_accuracy),
+        ("learning rate", lambda stage: "lr" in stage.figures, _draw_rate),
+        ("loss", lambda stage: bool({"train_loss", "valid_loss"} & stage.figures.keys()), _draw_loss),
+        ("parts of the loss", lambda stage: bool(stage.parts), partial(_draw_parts, colours)),
+    ]
+    rows: list[list[Draw]] = [
+        [partial(draw if logged(stage) else partial(_draw_none, what), stage) for stage in stages]
+        for what, logged, draw in kinds if any(logged(stage) for stage in stages)
+    ]  # fmt: skip
+    if len(stages) > 1:
+        return rows
+    panels, n_columns = [row[0] for row in rows], 2 if len(rows) == 4 else 3
+    return [panels[i : i + n_columns] for i in range(0, len(panels), n_columns)]
 
 
-def _panels(stage: Stage) -> list[Draw]:
-    if not stage.has_accuracy:
-        return [partial(_draw_plain, stage)]
-    panels: list[Draw] = [partial(_draw_accuracy, stage)]
-    if "lr" in stage.figures:
-        panels.append(partial(_draw_rate, stage))
-    if {"train_loss", "valid_loss"} & stage.figures.keys():
-        panels.append(partial(_draw_loss, stage))
-    if stage.parts:
-        panels.append(partial(_draw_parts, stage))
-    return panels
+def _draw_none(what: str, stage: Stage, panel: Any) -> None:
+    """Where other stages have something."""
+    panel.set_axis_off()
+    panel.text(0.5, 0.5, f"{in_words(stage.name)}: no {what} logged", color=QUIET, ha="center", transform=panel.transAxes)
 
 
 def _draw_plain(stage: Stage, panel: Any) -> None:
@@ -132,7 +145,7 @@ def _draw_plain(stage: Stage, panel: Any) -> None:
         shown += rate.plot(
             steps, figures["lr"], color=QUIET, linewidth=0.9, linestyle=(0, (3, 2)), label="learning rate"
         )
-        rate.set(ylabel="Learning rate", ylim=(0, None))
+        rate.set(ylabel="Learning rate", ylim=(-EDGE * np.nanmax(figures["lr"]) or None, None))
         rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 3))
     panel.legend(handles=shown, fontsize=8, loc="upper right")
 
@@ -149,7 +162,7 @@ def _draw_accuracy(stage: Stage, panel: Any) -> None:
         label = f"{words}, best {values[best]:.1f} % (epoch {epoch})"
         panel.plot(stage.epochs, values, color=colour, label=label, **_marked(values))
         panel.plot(epoch, values[best], "D", color=colour, markersize=5, markeredgecolor=INK, markeredgewidth=0.8)
-    panel.set(ylim=(0, 100))
+    panel.set(ylim=(-100 * EDGE, 100 * (1 + EDGE)), yticks=range(0, 101, 20))
     panel.legend(fontsize=8, loc="best")
 
 
@@ -163,7 +176,7 @@ def _draw_rate(stage: Stage, panel: Any) -> None:
     if _spans_a_decade(rates):
         _decades(panel)
     else:
-        panel.set_ylim(0, 1.1 * there.max() or 1)
+        panel.set_ylim(-EDGE * (there.max() or 1), 1.1 * there.max() or 1)
         panel.yaxis.set_major_formatter(lambda rate, _: _short(rate))
 
 
@@ -175,12 +188,12 @@ def _draw_loss(stage: Stage, panel: Any) -> None:
     panel.legend(fontsize=8, loc="upper right")
 
 
-def _draw_parts(stage: Stage, panel: Any) -> None:
-    """A colour per part; thin and dashed in training, whole in validation."""
+def _draw_parts(colours: Mapping[str, str], stage: Stage, panel: Any) -> None:
+    """A colour per part, the same in all stages; thin and dashed in training, whole in validation."""
     _over_epochs(stage, panel, "parts of the loss", "Loss (dashed: training)")
     drawn = []
-    for i, name in enumerate(stage.parts):
-        colour, label = COLOURS[i % len(COLOURS)], name.replace("_", " ")
+    for name in stage.parts:
+        colour, label = colours[name], name.replace("_", " ")
         for side, style, width in (("valid", "-", 1.4), ("train", (0, (3, 2)), 1.0)):
             if (values := stage.figures.get(f"{side}_{name}")) is not None:
                 panel.plot(stage.epochs, values, color=colour, linestyle=style, linewidth=width, label=label, **_marked(values))
@@ -191,7 +204,8 @@ def _draw_parts(stage: Stage, panel: Any) -> None:
         _decades(panel)
         panel.set_ylim(low / 1.5, high * (high / low) ** 0.4)  # room for the legend
     else:
-        panel.set_ylim(min(low, 0), high + 0.4 * (high - min(low, 0)))
+        low, span = min(low, 0), (high - min(low, 0)) or 1
+        panel.set_ylim(low - 2 * EDGE * span, high + 0.4 * span)
     panel.legend(fontsize=8, loc="upper right", ncols=min(2, len(stage.parts)))
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sepbench.report.style import INK, MASK_MAP, SUM_MAP, figure, in_words
 
 COLUMNS = 700  # of a panel, at most: frames beyond are averaged, since no picture has room for 6000
 NEAR = 0.1  # a sum this close to 1 shares the mixture out
+WIDTH = 38  # characters above a panel
 WANTED = "wanted (source, feature, frame), a mask per estimate, 0 to 1"
 
 
@@ -85,12 +87,13 @@ def shares_of_sum(masks: Masks) -> tuple[float, float]:
     return float(whole.mean()), float((np.abs(whole - 1) <= NEAR + 1e-6).mean())
 
 
-def draw_masks(masks: Masks, path: Path) -> None:
-    """Each mask, and their sum on a scale of its own that turns at 1."""
+def draw_masks(masks: Masks, path: Path, title: str = "", seconds: float | None = None) -> None:
+    """Each mask, and their sum on a scale of its own that turns at 1; from 0 to `seconds`, None: as far as they go."""
     n = len(masks.values) + 1
     n_columns = {4: 2}.get(n, min(n, 3))
     n_rows = math.ceil(n / n_columns)
-    with figure(path, 0.9 + 3.6 * n_columns, 0.5 + 2.7 * n_rows) as drawing:
+    with figure(path, 0.9 + 3.6 * n_columns, 0.75 + 2.7 * n_rows) as drawing:
+        drawing.suptitle(fill(title, WIDTH * n_columns), fontsize=10.5, x=0.01, ha="left")
         panels = drawing.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True)
         flat = panels.ravel()
         for i, panel in enumerate(flat):
@@ -102,22 +105,26 @@ def draw_masks(masks: Masks, path: Path) -> None:
             row[0].set(ylabel=masks.axis)
         for panel, values, name in zip(flat, masks.values, masks.names):
             shades = show(panel, masks, values, f"Mask of {name}", MASK_MAP, vmin=0, vmax=1)
-        bar = drawing.colorbar(shades, ax=panels, location="left", aspect=30, fraction=0.03, pad=0.01)
-        bar.set_label("Mask")
+        bar = drawing.colorbar(shades, ax=panels, aspect=30, fraction=0.03, pad=0.01)
+        bar.set_label("Mask of an estimate")
         bar.outline.set_visible(False)
         mean, near = shares_of_sum(masks)
-        title = f"Sum: mean {mean:.2f}, {100 * near:.0f} % within {NEAR} of 1"
+        told = f"Sum: mean {mean:.2f}, {100 * near:.0f} % within {NEAR} of 1"
         norm = TwoSlopeNorm(1, 0, max(2, len(masks.values)))
-        shades = show(flat[n - 1], masks, masks.sum, title, SUM_MAP, norm=norm)
+        shades = show(flat[n - 1], masks, masks.sum, told, SUM_MAP, norm=norm)
         bar = drawing.colorbar(shades, ax=panels, aspect=30, fraction=0.03, pad=0.01)
-        bar.set_label("Sum of the masks")
+        bar.set_label("Sum of the masks\n(1: nothing added or lost)")
         bar.ax.axhline(1, color=INK, linewidth=1.2)
         bar.outline.set_visible(False)
+        if seconds is not None:
+            flat[0].set(xlim=(0, seconds))  # frames may end before the sound does, and its last tick with them
 
 
-def show(panel: Any, masks: Masks, values: np.ndarray, title: str, colours: Any, **scale: Any) -> Any:
-    """(feature, frame) in `panel`."""
-    panel.set_title(title)
+def show(
+    panel: Any, masks: Masks, values: np.ndarray, title: str, colours: Any, width: int = WIDTH, **scale: Any
+) -> Any:
+    """(feature, frame) in `panel`, whose title has lines of up to `width` characters."""
+    panel.set_title(fill(title, width))
     return panel.imshow(
         _narrowed(values), origin="lower", aspect="auto", extent=(*masks.span_s, *masks.extent), cmap=colours,
         interpolation="nearest", **scale,

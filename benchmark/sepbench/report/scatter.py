@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 
 from sepbench.report.style import COLOURS, DENSITY_MAP, INK, QUIET, figure, in_words
+from sepbench.report.words import signed
 from sepbench.results import read_rows
 
 MANY = 400  # points; from here on their density says more than they do
 CELLS = 45  # of the density, across a panel
+PER_INCH = 12  # characters above the panels
 COLUMNS = 5  # panels side by side, at most
 MEANS = 12  # the line of means, at most so many
-PER_MEAN = 8  # points that a mean needs
+PER_MEAN, FEWEST = 10, 3  # points that a mean needs, and means that a line needs
 
 
 def draw_scatter(folder: Path, split: str, title: str, out: Path | None = None) -> bool:
     """Write si_sdri.png to `out` (`folder`/figures where it is None) from the rows of the finished run in `folder`.
 
-    Without rows to show, writes nothing; whether there were any is handed back.
+    `title` stands above, and says which run and which split. Without rows to show, writes nothing; whether there were any
+    is handed back.
     """
     points = _points(read_rows(folder), split)
     if not points:
@@ -30,7 +34,8 @@ def draw_scatter(folder: Path, split: str, title: str, out: Path | None = None) 
     n_rows = math.ceil(len(points) / n_columns)
     limits = [_limits(np.concatenate([pairs[axis] for pairs in points.values()])) for axis in (0, 1)]
     path = (out or folder / "figures") / "si_sdri.png"
-    with figure(path, max(4.2, 0.7 + 2.3 * n_columns), 0.75 + 2.5 * n_rows) as drawing:
+    width_in = max(4.2, 0.7 + 2.3 * n_columns)
+    with figure(path, width_in, 0.75 + 2.5 * n_rows) as drawing:
         panels = drawing.subplots(n_rows, n_columns, squeeze=False, sharex=True, sharey=True).ravel()
         for panel, (label, pairs) in zip(panels, points.items()):
             _draw_class(panel, *pairs, label, limits)
@@ -39,7 +44,7 @@ def draw_scatter(folder: Path, split: str, title: str, out: Path | None = None) 
             panel.tick_params(labelbottom=i + n_columns >= len(points))
         drawing.supxlabel("Input SI-SDR, dB (dashed: mean, orange: local mean)", fontsize=9)
         drawing.supylabel("SI-SDR improvement, dB", fontsize=9)
-        drawing.suptitle(f"{title}, split {split}", fontsize=10.5, x=0.01, ha="left")
+        drawing.suptitle(fill(title, int(PER_INCH * width_in)), fontsize=10.5, x=0.01, ha="left")
     return True
 
 
@@ -63,9 +68,8 @@ def _points(rows: dict[str, np.ndarray], split: str) -> dict[str, tuple[np.ndarr
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
-    """What a panel shows: all but the outermost half percent on either side, and 0."""
-    low, high = np.percentile(values, [0.5, 99.5])
-    low, high = min(float(low), 0.0), max(float(high), 0.0)
+    """What a panel shows: every point whole, and 0."""
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     margin = 0.06 * max(high - low, 1.0)
     return low - margin, high + margin
 
@@ -85,14 +89,13 @@ def _draw_class(
     panel.plot(*_line_of_means(before, gain), color=COLOURS[1], linewidth=1.8)
     panel.axhline(gain.mean(), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     panel.set(xlim=limits[0], ylim=limits[1])
-    mean = f"{gain.mean():+.1f}".replace("-", "\N{MINUS SIGN}")
-    panel.set_title(f"{in_words(label)}\nmean {mean} dB, n = {len(gain):,}")
+    panel.set_title(f"{in_words(label)}\nmean {signed(float(gain.mean()))} dB, n = {len(gain):,}")
 
 
 def _line_of_means(before: np.ndarray, gain: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean improvement against mean input in groups of equal size along the input; empty with too few points."""
     n_groups = min(MEANS, len(before) // PER_MEAN)
-    if n_groups < 2:
+    if n_groups < FEWEST:
         return np.zeros(0), np.zeros(0)
     groups = np.array_split(np.argsort(before, kind="stable"), n_groups)
     return np.array([before[each].mean() for each in groups]), np.array([gain[each].mean() for each in groups])

@@ -21,13 +21,15 @@ from sepbench.scene import Estimate, Scene
 from sepbench.storage import write_bytes
 
 
-def keep_scene(scene: Scene, estimate: Estimate, folder: Path, classes: Sequence[str] | None = None) -> None:
+def keep_scene(
+    scene: Scene, estimate: Estimate, folder: Path, classes: Sequence[str] | None = None, run: str = ""
+) -> None:
     """As `write_scene`, to `folder`/figures and `folder`/audio."""
-    write_scene(scene, estimate, folder / "figures", folder / "audio", classes)
+    write_scene(scene, estimate, folder / "figures", folder / "audio", classes, run)
 
 
 def write_scene(
-    scene: Scene, estimate: Estimate, figures: Path, audio: Path, classes: Sequence[str] | None = None
+    scene: Scene, estimate: Estimate, figures: Path, audio: Path, classes: Sequence[str] | None = None, run: str = ""
 ) -> list[str]:
     """Write `figures`/scene.png, masks.png where there are any, `audio`/{mixture,reference_<label>,estimate_<label>}.wav.
 
@@ -35,7 +37,8 @@ def write_scene(
     their order; else beside the one that the judge pairs it with, by SI-SDR, and labels are said to be right or wrong.
     A label that occurs twice is numbered; an estimate without labels is estimate_1, estimate_2, ... Where the method
     separates nothing there are no estimates, and no wavs of any. The wavs are 32 bit float, since a sum of sounds may
-    go beyond full scale. What an earlier scene left here goes; the names of the pictures are handed back.
+    go beyond full scale. What an earlier scene left here goes; the names of the pictures are handed back. Above them
+    stands which scene they show, after `run`, which says whose answer it is.
     UserError where the estimate's trace is not as `sepbench.report` has it.
     """
     rate_hz = scene.mixture.sample_rate_hz
@@ -49,11 +52,12 @@ def write_scene(
     masks = read_masks(estimate.trace, names, [*shown, *(j for j in range(len(estimates)) if j not in shown)])
     _write_sounds([Sound("mixture", "", _plain(scene.mixture.audio).T), *references, *estimates], rate_hz, audio)
     rows = [Side(None if i is None else references[i], None if j is None else estimates[j]) for i, j in pairs]
-    draw_scene(Picture(scene, estimate, rows, by_label, masks), figures / "scene.png")
+    title = ", ".join(part for part in (run, f"scene {scene.mixture.id}") if part)
+    draw_scene(Picture(scene, estimate, rows, by_label, masks, title), figures / "scene.png")
     if masks is None:
         (figures / "masks.png").unlink(missing_ok=True)
         return ["scene.png"]
-    draw_masks(masks, figures / "masks.png")
+    draw_masks(masks, figures / "masks.png", title, scene.mixture.audio.shape[-1] / rate_hz)
     return ["scene.png", "masks.png"]
 
 

@@ -15,6 +15,7 @@ import torch
 from sepbench.metrics.si_sdr import si_sdr
 from sepbench.report.masks import Masks, show
 from sepbench.report.style import COLOURS, GRID, LOUDNESS_MAP, MASK_MAP, figure, in_words
+from sepbench.report.words import signed
 from sepbench.scene import Activity, Estimate, Scene
 
 WINDOW_S = 0.032
@@ -22,8 +23,10 @@ RANGE_DB = 70.0  # shown below the loudest bin of the mixture
 FEW = 3  # sources, up to which waveforms and masks are shown too; beyond, the picture would be too long to read
 WAVE, MASK = 0.42, 1.2  # height of a waveform and of a mask, a spectrogram being 1
 COLUMNS = 1200  # of a waveform; samples beyond are drawn from their lowest to their highest
-WIDTH = 110  # characters above the mixture
-TOP = "Mixture (below: SI-SDR of each estimate, and in brackets its improvement over the mixture)"
+TITLE, WIDTH, HALF, THIRD = 100, 110, 48, 28  # characters above all, the mixture, what is on either side, a third mask
+BELOW = "Mixture. Below: SI-SDR of each estimate, in brackets its improvement over the mixture, beside the reference"
+BY_LABEL, BY_SEPARATION = f"{BELOW} of its label", f"{BELOW} that it is paired with by SI-SDR"
+JUDGED = "; right or wrong: whether its label is that reference's"
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ class Picture:
     rows: Sequence[Side]
     by_label: bool  # whether rows were made by label; else labels are told to be right or wrong
     masks: Masks | None
+    title: str = ""  # which run, which scene
 
     @property
     def mixture(self) -> np.ndarray:
@@ -79,7 +83,8 @@ def draw_scene(picture: Picture, path: Path) -> None:
     heights = sound * (1 + len(lines)) + ([MASK] if masks else [])
     if activity is not None:
         heights.append(0.15 + 0.11 * len(activity.probability))
-    with figure(path, 9.0, 0.4 + 1.7 * sum(heights)) as drawing:
+    with figure(path, 9.0, 0.65 + 1.7 * sum(heights)) as drawing:
+        drawing.suptitle(fill(picture.title, TITLE), fontsize=10.5, x=0.01, ha="left")
         grid = drawing.add_gridspec(len(heights), 2, height_ratios=heights)
         canvas = _Canvas(drawing, grid, picture, len(sound))
         canvas.sound(0, slice(None), picture.mixture, _top(picture), last=True)
@@ -123,7 +128,8 @@ def _named(label: str, left: Counter[str]) -> str:
 def _top(picture: Picture) -> str:
     labels = picture.estimate.labels
     if picture.estimate.sources is not None:
-        return TOP if any(row.answer for row in picture.rows) else "Mixture"
+        told = BY_LABEL if picture.by_label else BY_SEPARATION + (JUDGED if labels is not None else "")
+        return fill(told, WIDTH) if any(row.answer and row.reference for row in picture.rows) else "Mixture"
     if labels is None:
         return "Mixture"
     true = Counter(source.label for source in picture.scene.sources)
@@ -148,8 +154,9 @@ def _right(row: Side, picture: Picture) -> Cell | None:
         return answer, name
     heard, target, whole = (torch.from_numpy(audio) for audio in (answer, reference.audio, picture.mixture))
     after, before = (float(si_sdr(estimate=each, reference=target)) for each in (heard, whole))
-    figures = f"{round(after, 1) + 0.0:.1f} ({round(after - before, 1) + 0.0:+.1f})".replace("-", "\N{MINUS SIGN}")
-    return answer, f"{name}: SI-SDR {figures} dB"
+    figures = f"SI-SDR {signed(after).removeprefix('+')} ({signed(after - before)}) dB"
+    between = " " if len(f"{name}: {figures}") <= HALF else "\n"
+    return answer, f"{name}:{between}{figures}"
 
 
 class _Canvas:
@@ -171,7 +178,8 @@ class _Canvas:
         panel = self.drawing.add_subplot(self.grid[line, column], sharex=self.first, sharey=self.first)
         self.first = self.first or panel
         self.spectrograms.append(panel)
-        _spectrogram(panel, audio, self.rate_hz, self.top_db, title)
+        whole = "\n".join(fill(line, WIDTH if number == 0 else HALF) for line in title.splitlines())
+        _spectrogram(panel, audio, self.rate_hz, self.top_db, whole)
         panels = [panel]
         if self.per_sound == 2:
             panels.append(self.drawing.add_subplot(self.grid[line + 1, column], sharex=self.first, sharey=self.first_wave))
@@ -192,7 +200,7 @@ class _Canvas:
         for i, (values, name) in enumerate(zip(masks.values, masks.names)):
             place = self.grid[line, i] if own is None else own[0, i]
             panel = self.drawing.add_subplot(place, sharex=self.first, sharey=panels[0] if panels else None)
-            shades = show(panel, masks, values, f"Mask of {name}", MASK_MAP, vmin=0, vmax=1)
+            shades = show(panel, masks, values, f"Mask of {name}", MASK_MAP, HALF if own is None else THIRD, vmin=0, vmax=1)
             panel.tick_params(labelleft=i == 0)
             self.label_time(panel)
             panels.append(panel)
