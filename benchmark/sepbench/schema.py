@@ -166,6 +166,7 @@ class Table(Part):
     rows: list[Cell]
     columns: list[Cell] | Literal["classes"] = "classes"
     published: Published | None = None
+    note: str | None = None  # what a reader of our figures in it has to know, printed below it
 
 
 def plain(value: Any) -> str:

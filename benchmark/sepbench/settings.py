@@ -9,6 +9,8 @@ from typing import Any
 
 from sepbench.errors import UserError, nearest
 
+NULLABLE = (".clip_norm", ".plateau_factor")  # settings of a training stage that null turns off
+
 
 class Settings(SimpleNamespace):
     """Settings as attributes, nested and frozen: `settings.params.alpha`. Lists are tuples. Pickles."""
@@ -99,7 +101,7 @@ def replace(settings: Mapping[str, Any], path: str, value: Any, text: str) -> di
 
 
 def _as_present(present: Any, value: Any, text: str, path: str) -> Any:
-    if present is None:
+    if present is None or (value is None and path.endswith(NULLABLE)):
         fits = True
     elif isinstance(present, bool):
         fits = isinstance(value, bool)

@@ -95,7 +95,9 @@ def _lines(
     ids = {name for line in lines for cell in line.cells for name in cell.runs}
     shown = [run for block in blocks for run in block if run.id in ids]
     for part in parts:
-        notes += _not_as_published(part, [run for run in shown if run.config["recipe"] == part.recipe])
+        ours = [run for run in shown if run.config["recipe"] == part.recipe]
+        notes += [part.spec["note"]] if ours and part.spec.get("note") else []
+        notes += _not_as_published(part, ours)
     return lines, notes
 
 

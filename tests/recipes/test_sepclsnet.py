@@ -365,6 +365,13 @@ def test_the_paper_has_no_start_and_its_own_losses():
     assert (config["params"]["sep_loss"], config["params"]["labels"]) == ("l1", "independent")
 
 
+def test_the_papers_schedule_is_within_reach_of_every_profile():
+    sets = ["plateau_factor=0.5", "cosine=false", "warmup=0", "clip_norm=null", "weight_decay=0.0001", "precision=fp16"]
+    for profile in RECIPE.profiles:
+        stage = RECIPE.resolve(profile, {}, [f"train.joint.{each}" for each in sets])[0]["train"]["joint"]
+        assert (stage["plateau_factor"], stage["cosine"], stage["clip_norm"], stage["precision"]) == (0.5, False, None, "fp16")
+
+
 def test_without_a_separation_loss_there_is_no_start(tmp_path):
     assert list(tiny(sep_weight=0.0).fit(training(tmp_path))) == ["joint"]
 
