@@ -331,11 +331,11 @@ def test_no_two_scenes_are_the_same(cache: ClipCache):
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"n_sources": (0, 0)}, "task.mixing.sources is 0"),
+        ({"n_sources": (0, 0)}, "the most 0"),
         ({"n_sources": (-1, 2)}, "the fewest -1"),
         ({"n_sources": (3, 2)}, "the fewest 3"),
-        ({"n_sources": (2.0, 2.0)}, "task.mixing.sources is 2.0"),
-        ({"n_sources": (True, True)}, "task.mixing.sources is True"),
+        ({"n_sources": (2.0, 2.0)}, "the most 2.0"),
+        ({"n_sources": (True, True)}, "the most True"),
         ({"gain": (1.0, 0.5)}, "task.mixing.gain is [1.0, 0.5]"),
         ({"gain": (0.0, 0.5)}, "task.mixing.gain is [0.0, 0.5]"),
         ({"gain": (0.5,)}, "task.mixing.gain is [0.5]"),
