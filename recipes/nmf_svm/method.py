@@ -15,7 +15,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
-from sepbench.blocks.weights import keep, recall_all
+from sepbench.blocks.weights import keep_all, recall_all
 from sepbench.errors import UserError
 from sepbench.method import Training
 from sepbench.scene import Estimate, Mixture, TaskInfo
@@ -188,9 +188,7 @@ class NmfSvm:
 
     def save(self, folder: Path) -> None:
         """One safetensors file for the SVM, one for the dictionary where there is one."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, part in self._learnt().items():
-            keep(part, folder / f"{name}.safetensors")
+        keep_all(self._learnt(), folder)
 
     def load(self, folder: Path) -> None:
         recall_all(self._learnt(), folder)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sepbench.blocks.log_mel import LogMel
 from sepbench.blocks.sound_cnn import SoundCnn
-from sepbench.blocks.weights import keep, recall_all
+from sepbench.blocks.weights import keep_all, recall_all
 from sepbench.devices import device
 from sepbench.errors import UserError
 from sepbench.method import Batch, Training
@@ -122,9 +122,10 @@ class SepClsNetMethod:
 
     def _parts(self, batch: Batch, estimate: Tensor, logits: Tensor | None) -> dict[str, Tensor]:
         with torch.autocast(self.device.type, enabled=False):
-            labels, costs = self._labels(batch), self._costs(batch, estimate)
+            labels = self._labels(batch)
             by_class = not self.weights["sep"] and logits is not None  # "Cls Only"
-            order = best_order(class_costs(logits, labels) if by_class else costs)  # type: ignore[arg-type]
+            costs = class_costs(logits, labels) if by_class else self._costs(batch, estimate)  # type: ignore[arg-type]
+            order = best_order(costs)
             parts: dict[str, Tensor] = {}
             if self.weights["sep"]:
                 parts["sep"] = chosen(costs, order)
@@ -201,9 +202,7 @@ class SepClsNetMethod:
 
     def save(self, folder: Path) -> None:
         """One safetensors file per network."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, network in self._networks().items():
-            keep(network, folder / f"{name}.safetensors")
+        keep_all(self._networks(), folder)
 
     def load(self, folder: Path) -> None:
         recall_all(self._networks(), folder)

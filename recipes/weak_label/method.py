@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from sepbench.blocks.stft import Stft
-from sepbench.blocks.weights import keep, recall_all
+from sepbench.blocks.weights import keep_all, recall_all
 from sepbench.devices import device
 from sepbench.errors import UserError
 from sepbench.labels import Events
@@ -241,9 +241,7 @@ class WeakLabelSeparator:
 
     def save(self, folder: Path) -> None:
         """One safetensors file per network."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, network in self._networks().items():
-            keep(network, folder / f"{name}.safetensors")
+        keep_all(self._networks(), folder)
 
     def load(self, folder: Path) -> None:
         recall_all(self._networks(), folder)

@@ -31,6 +31,13 @@ def recall(network: nn.Module, path: Path) -> None:
         raise UserError(f"{path}: holds the weights of another network: {first} Run the recipe again with --again.") from None
 
 
+def keep_all(networks: Mapping[str, nn.Module], folder: Path) -> None:
+    """`keep` for each network as `folder`/<name>.safetensors; the folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, network in networks.items():
+        keep(network, folder / f"{name}.safetensors")
+
+
 def recall_all(networks: Mapping[str, nn.Module], folder: Path) -> None:
     """`recall` for each network from `folder`/<name>.safetensors."""
     for name, network in networks.items():
