@@ -11,6 +11,7 @@ import torch
 from sepbench.errors import UserError, nearest
 
 PRECISIONS = ("32", "bf16", "fp16", "auto")
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def precision_on(device: torch.device, wanted: str) -> str:
@@ -22,6 +23,15 @@ def precision_on(device: torch.device, wanted: str) -> str:
     if wanted == "fp16" and device.type != "cuda":
         raise UserError("precision fp16 wants a GPU. Choose bf16, 32 or auto.")
     return wanted
+
+
+def answering(device: torch.device, trained_in: str) -> torch.autocast:
+    """Within it, a network answers in the precision it was trained in, where the device has that.
+
+    What has learnt in float16 answers in float32 on a CPU.
+    """
+    known = "32" if trained_in == "fp16" and device.type != "cuda" else precision_on(device, trained_in)
+    return torch.autocast(device.type, HALVES.get(known), enabled=known in HALVES)
 
 
 @dataclass(frozen=True)
@@ -89,8 +99,8 @@ class Schedule:
 
 
 def check_sizes(sizes: Any) -> None:
-    """UserError where one of a network's sizes is not 1 or more."""
+    """UserError where one of a network's sizes is not 1 or more; where it is no whole number, above 0."""
     for name, size in vars(sizes).items():
-        wrong = [each for each in (size if isinstance(size, (tuple, list)) else [size]) if each < 1]
-        if wrong:
-            raise UserError(f"sizes.{name} is {wrong[0]}; wanted 1 or more.")
+        for each in size if isinstance(size, (tuple, list)) else [size]:
+            if each <= 0 or (isinstance(each, int) and each < 1):
+                raise UserError(f"sizes.{name} is {each}; wanted {'1 or more' if isinstance(each, int) else 'more than 0'}.")

@@ -30,10 +30,10 @@ from torch.utils.data import DataLoader, IterableDataset
 from sepbench.blocks.weights import keep, recall
 from sepbench.errors import UserError
 from sepbench.method import Batch, WeakBatch
-from sepbench.schedule import Schedule, check_sizes, precision_on
+from sepbench.schedule import Schedule, answering, check_sizes, precision_on
 from sepbench.storage import write_bytes, write_text
 
-__all__ = ["Schedule", "check_sizes", "precision_on", "train"]
+__all__ = ["Schedule", "answering", "check_sizes", "precision_on", "train"]
 
 Loss = Callable[[Any], Mapping[str, Tensor]]  # a batch to named losses; "loss" is the one that is minimised
 

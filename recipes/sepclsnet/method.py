@@ -10,20 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from sepbench.blocks.log_mel import LogMel
+from sepbench.blocks.permutation import best_order, chosen, in_order
 from sepbench.blocks.sound_cnn import SoundCnn
 from sepbench.blocks.weights import keep_all, recall_all
 from sepbench.devices import device
 from sepbench.errors import UserError
 from sepbench.method import Batch, Training
 from sepbench.scene import Estimate, Mixture, TaskInfo
-from sepbench.training import Schedule, check_sizes, precision_on, train
+from sepbench.training import Schedule, answering, check_sizes, precision_on, train
 
 from .losses import (
-    best_order,
-    chosen,
     class_costs,
     classification_loss,
-    in_order,
     log_costs,
     orthogonality_loss,
     reconstruction_loss,
@@ -33,7 +31,6 @@ from .separator import Separator
 
 READINGS = {"default": (True, 2), "literal": (False, 1)}  # a bottleneck before the TCN; convolutions per layer of the CNN
 QUIET = 1e-3  # full scale 1; so that a silent scene divides by no zero
-AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class SepClsNet(nn.Module):
@@ -74,15 +71,9 @@ class SepClsNetMethod:
         for name in ("joint", "classifier"):
             if name not in self.schedules:
                 raise UserError(f"train.{name} is null, but nothing is learnt without it. Leave it as the profile has it.")
-        self.precision = self._precision_of_answers()
         torch.manual_seed(settings.seed)
         shape = (task.max_sources, len(task.classes), task.sample_rate_hz)
         self.network = SepClsNet(*shape, params.reading, settings.sizes).to(self.device)
-
-    def _precision_of_answers(self) -> str:
-        """As it was trained in, where the device has that; float16 has learnt what float32 can answer."""
-        wanted = self.schedules["joint"].precision
-        return "32" if wanted == "fp16" and self.device.type != "cuda" else precision_on(self.device, wanted)
 
     # learning
 
@@ -175,7 +166,7 @@ class SepClsNetMethod:
         """S sources, each with its likeliest class. Where scenes differ in their number, what is called silence is left out."""
         self.network.eval()
         audio = torch.stack([mixture.audio[0] for mixture in mixtures]).to(self.device)
-        with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
+        with answering(self.device, self.schedules["joint"].precision):
             sources, masks = self.network.separator(audio)
             probability = self.network.classify(sources).softmax(-1)
         answers = zip(sources.float().cpu(), probability.cpu(), masks.half().cpu())

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from .frames_first import depthwise, group_norm, pointwise, prelu, turned
+from sepbench.blocks.frames_first import depthwise, group_norm, pointwise, prelu, turned
 
 
 class Block(nn.Module):

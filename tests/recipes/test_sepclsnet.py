@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from sepbench.blocks import frames_first, permutation
 from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.loading import load_from
@@ -30,7 +31,7 @@ SHORT = {"epochs": 1, "steps": 2, "batch": 4, "valid_batches": 1, "lr": 0.01, "p
 QUIET = PlainProgress(open(os.devnull, "w"))  # noqa: SIM115
 
 load_from(FOLDER, "method.py", "SepClsNetMethod")
-from recipes.sepclsnet import frames_first, losses, separator  # noqa: E402  (a package once it is loaded)
+from recipes.sepclsnet import losses, separator  # noqa: E402  (a package once it is loaded)
 from recipes.sepclsnet.method import distinct  # noqa: E402
 
 
@@ -71,7 +72,7 @@ class Tones:
 
 
 def training(folder: Path, task: TaskInfo = SMALL) -> Training:
-    return Training(Tones(1, task), Tones(2, task), folder, 0, QUIET)
+    return Training(Tones(1, task), Tones(2, task), folder, 0, QUIET, None, None, folder)
 
 
 def history(folder: Path, stage: str) -> list[dict[str, str]]:
@@ -179,7 +180,7 @@ def test_pit_picks_what_brute_force_picks(n_sources):
     torch.manual_seed(n_sources)
     estimate, reference = torch.randn(2, 50, n_sources, 20)
     costs = losses.separation_costs(estimate, reference)
-    for scene, found in enumerate(losses.best_order(costs).tolist()):
+    for scene, found in enumerate(permutation.best_order(costs).tolist()):
         by_hand = {
             order: sum((estimate[scene, j] - reference[scene, i]).abs().mean() for i, j in enumerate(order))
             for order in itertools.permutations(range(n_sources))
@@ -225,7 +226,7 @@ def test_the_losses_are_the_formulas():
     torch.manual_seed(0)
     s, e, x = torch.randn(3, 2, 8), torch.randn(3, 2, 8), torch.randn(3, 8)
     straight = torch.tensor([[0, 1]] * 3)
-    found = losses.chosen(losses.separation_costs(e, s), straight)
+    found = permutation.chosen(losses.separation_costs(e, s), straight)
     assert found.item() == pytest.approx((e - s).abs().sum().item() / (3 * 2 * 8), rel=1e-5)
     rest = (x - e[:, 0] - e[:, 1]).abs().sum().item()
     assert losses.reconstruction_loss(e, x).item() == pytest.approx(rest / 24, rel=1e-5)

@@ -13,11 +13,14 @@ from sepbench.errors import UserError
 from sepbench.storage import write_bytes
 
 
-def keep(network: nn.Module, path: Path) -> None:
-    """Write all of a network's parameters and buffers, and how many of the first there are. UserError where there is no room."""
+def keep(network: nn.Module, path: Path, facts: Mapping[str, str] | None = None) -> None:
+    """Write all of a network's parameters and buffers, how many of the first there are, and `facts` beside them.
+
+    UserError where there is no room.
+    """
     state = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     n_parameters = sum(value.numel() for value in network.parameters())  # running statistics are none
-    write_bytes(path, save(state, {"parameters": str(n_parameters)}))
+    write_bytes(path, save(state, {**(facts or {}), "parameters": str(n_parameters)}))
 
 
 def recall(network: nn.Module, path: Path) -> None:

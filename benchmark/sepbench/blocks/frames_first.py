@@ -1,8 +1,8 @@
-"""The TCN's layers as a CPU likes them in bfloat16: (batch, frame, filter), one filter beside the next in memory.
+"""A TCN's layers as a CPU likes them in bfloat16: (batch, frame, filter), one filter beside the next in memory.
 
 The same numbers as torch's own layers, to rounding, from the same parameters. oneDNN's gradient of a convolution per channel
 is the slowest part of a step; here it is a few products of shifted frames, a 1 x 1 convolution is one matrix product, and
-PReLU's one slope needs no sum per element. In float32 that gains nothing. benchmarks/tcn.py has the figures.
+PReLU's one slope needs no sum per element. SepClsNet's TCN gains nothing by that in float32; benchmarks/tcn.py has the figures.
 """
 
 from __future__ import annotations
@@ -34,25 +34,27 @@ class _Depthwise(torch.autograd.Function):
         before, here, after = weight.to(x.dtype).T.contiguous()  # (filter,) each
         ctx.save_for_backward(x, weight)
         ctx.dilation = dilation
-        return _spread(x, before, here, after, dilation).add_(bias.to(x.dtype))
+        return spread(x, before, here, after, dilation).add_(bias.to(x.dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         (g,), (x, weight), d = gradients, ctx.saved_tensors, ctx.dilation
         before, here, after = weight.to(x.dtype).T.contiguous()
-        taps = [_dot(g[:, d:], x[:, :-d]), _dot(g, x), _dot(g[:, :-d], x[:, d:])]
+        taps = [dot(g[:, d:], x[:, :-d]), dot(g, x), dot(g[:, :-d], x[:, d:])]
         bias = g.sum((0, 1))
-        return _spread(g, after, here, before, d), torch.stack(taps, 1).to(weight.dtype), bias.to(weight.dtype), None
+        return spread(g, after, here, before, d), torch.stack(taps, 1).to(weight.dtype), bias.to(weight.dtype), None
 
 
-def _spread(x: Tensor, before: Tensor, here: Tensor, after: Tensor, d: int) -> Tensor:
+def spread(x: Tensor, before: Tensor, here: Tensor, after: Tensor, d: int) -> Tensor:
+    """before x[t - d] + here x[t] + after x[t + d]. Shapes: x (batch, frame, filter), the others (filter,) -> as x."""
     y = x * here
     y[:, d:].addcmul_(x[:, :-d], before)
     y[:, :-d].addcmul_(x[:, d:], after)
     return y
 
 
-def _dot(one: Tensor, other: Tensor) -> Tensor:
+def dot(one: Tensor, other: Tensor) -> Tensor:
+    """Of each filter over all frames. Shapes: (batch, frame, filter) each -> (filter,)."""
     return (one * other).sum((0, 1))  # added up in float32, whatever comes in
 
 
@@ -74,7 +76,7 @@ class _Prelu(torch.autograd.Function):
 
 def turned(x: Tensor) -> Tensor:
     """(batch, filter, frame) <-> (batch, frame, filter)."""
-    result: Tensor = _Turned.apply(x)  # type: ignore[no-untyped-call]
+    result: Tensor = _Turned.apply(x)
     return result
 
 
@@ -83,7 +85,7 @@ def depthwise(x: Tensor, layer: nn.Conv1d) -> Tensor:
     dilation = layer.dilation[0]
     if dilation >= x.shape[1]:  # the outer taps hear nothing but silence
         return x * layer.weight[:, 0, 1].to(x.dtype) + layer.bias.to(x.dtype)  # type: ignore[union-attr]
-    result: Tensor = _Depthwise.apply(x, layer.weight[:, 0], layer.bias, dilation)  # type: ignore[no-untyped-call]
+    result: Tensor = _Depthwise.apply(x, layer.weight[:, 0], layer.bias, dilation)
     return result
 
 
@@ -100,5 +102,5 @@ def group_norm(x: Tensor, layer: nn.GroupNorm) -> Tensor:
 
 def prelu(x: Tensor, layer: nn.PReLU) -> Tensor:
     """`layer`, of one slope."""
-    result: Tensor = _Prelu.apply(x, layer.weight)  # type: ignore[no-untyped-call]
+    result: Tensor = _Prelu.apply(x, layer.weight)
     return result
