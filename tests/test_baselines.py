@@ -18,8 +18,9 @@ from sepbench.corpora.synthetic import Synthetic
 from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import WeakBatch, WeakTraining
-from sepbench.mixing.infinite import InfinitePlanner, InfiniteScenes, InfiniteSettings
-from sepbench.mixing.poisson import PoissonPlanner, PoissonScenes, PoissonSettings
+from sepbench.mixing.infinite import InfinitePlanner, InfiniteSettings
+from sepbench.mixing.poisson import PoissonPlanner, PoissonSettings
+from sepbench.mixing.scenes import IsolatedScenes
 from sepbench.progress import PlainProgress
 from sepbench.recipe import build, load_recipe
 from sepbench.run import answer
@@ -40,7 +41,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
     cache = open_cache(corpus, corpus.clips[::12], 16000, tmp_path_factory.mktemp("cache"))
     settings = PoissonSettings(5.0, 4.0, (0.5, 4.0), (-30.0, -25.0))
     own = range(len(cache.clips))
-    found = PoissonScenes(PoissonPlanner(cache.clips, own, CLASSES, settings, cache.content_hash, "test", 0, cache))
+    found = IsolatedScenes(PoissonPlanner(cache.clips, own, CLASSES, settings, cache.content_hash, "test", 0, cache))
     return [found.scene(i) for i in range(24)]
 
 
@@ -51,7 +52,7 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> list[Scene]:
     cache = open_cache(corpus, corpus.clips[::25], 16000, tmp_path_factory.mktemp("cache"))
     settings = InfiniteSettings((2, 2), 3.0, (0.5, 1.0), 0.05, "scale", "pad")
     planner = InfinitePlanner(cache.clips, range(len(cache.clips)), TEN, settings, cache.content_hash, "test", 0, cache)
-    return [InfiniteScenes(planner).scene(i) for i in range(12)]
+    return [IsolatedScenes(planner).scene(i) for i in range(12)]
 
 
 def config_of(repo: Path, name: str, **options: Any) -> tuple[Any, dict[str, Any]]:

@@ -56,7 +56,7 @@ ROOM_OF = {  # files that are one room together
     "score_audio": "score", "score_task": "score", "score_metrics": "score", "evaluation": "score",
     "check_figures": "check", "check_pairing": "check", "check_print": "check", "tolerances": "check", "freeze": "check",
     "recipe_yaml": "recipe", "schema": "recipe", "settings": "recipe", "loading": "recipe",
-    "tables_facts": "tables", "tables_format": "tables", "tables_gap": "tables", "tables_grid": "tables",
+    "tables_facts": "tables", "tables_format": "tables", "tables_fuss": "tables", "tables_gap": "tables", "tables_grid": "tables",
     "tables_paper": "tables",
 }  # fmt: skip
 DOORS = {

@@ -12,6 +12,7 @@ import yaml
 
 from sepbench.errors import UserError
 from sepbench.recipe import build, load_recipe
+from sepbench.results_format import learns_from
 from sepbench.scene import TaskInfo
 
 RECIPE = {
@@ -235,6 +236,28 @@ def test_a_test_changes_the_task_and_nothing_else(recipe):
         recipe.retarget(trained, options, ["task.splits.tets=[1]"], {})
 
 
+def test_a_row_has_runs_in_the_columns_that_it_names(tmp_path):
+    def change(r):
+        r["tables"]["VI"]["columns"] = [{"published": "one", "when": {"alpha": 1}}, {"published": "two", "when": {"alpha": 2}}]
+        r["tables"]["VI"]["rows"] = [{"when": {"labels": "frame"}, "columns": ["two"]}, {"when": {"labels": "clip"}}]
+
+    cells = load_recipe(write(tmp_path / "tiny", change)).grid("VI")
+    assert [(cell["labels"], cell["alpha"]) for cell in cells] == [("frame", 2), ("clip", 1), ("clip", 2)]
+
+
+def test_an_oracle_that_learns_says_what_from_and_nobody_else_does(tmp_path):
+    def change(r):
+        r["variants"] = [{"when": {"labels": "strong"}, "supervision": "oracle", "learns_from": "isolated"}]
+
+    recipe = load_recipe(write(tmp_path / "tiny", change))
+    oracle, usual = (recipe.resolve("quick", {"labels": labels})[0] for labels in ("strong", "frame"))
+    assert (oracle["supervision"], oracle["learns_from"]) == ("oracle", "isolated")
+    assert "learns_from" not in usual
+    assert [learns_from(each) for each in (oracle, usual, {"supervision": "oracle"}, {"supervision": "none"})] == [
+        "isolated", usual["supervision"], None, None,
+    ]  # fmt: skip
+
+
 def test_an_unknown_profile_is_refused(recipe):
     with pytest.raises(UserError, match="--profile: got 'quik'; there is quick, paper. Did you mean 'quick'?"):
         recipe.resolve("quik")
@@ -266,6 +289,16 @@ WRONG = {
     "option twice": (
         lambda r: r["params"].update({"lambda": {"default": 1}}),
         "lambda: stands in params and in task_params",
+    ),
+    "teacher of no oracle": (lambda r: r.update(learns_from="weak"), "learns_from: says what an oracle learns from"),
+    "teacher of no oracle in a variant": (
+        lambda r: r["variants"][0].update(learns_from="weak"),
+        "learns_from: says what an oracle learns from",
+    ),
+    "unknown teacher": (lambda r: r.update(supervision="oracle", learns_from="strong"), "learns_from: got 'strong'"),
+    "row of no column": (
+        lambda r: r["tables"]["VI"]["rows"][0].update(columns=["nothing"]),
+        "tables.VI: rows: columns: there is no 'nothing'",
     ),
     "no method class": (lambda r: r.update(method="method.py"), "method: "),
     "no mapping": (lambda r: r["params"].update(alpha=3), "params.alpha: got 3, wanted the keys default"),

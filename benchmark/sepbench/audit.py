@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sepbench.corpora.base import Clip
+from sepbench.corpora.joined import same_recordings
 from sepbench.errors import UserError
 from sepbench.results import RunRecord, read_runs
+from sepbench.results_format import learns_from
+from sepbench.tasks import is_ready
 from sepbench.tasks.splits import DISJOINT, SHARED_POOL, split_clips
 
 if TYPE_CHECKING:
     from sepbench.tasks.task import Task
 
 TEST = "test"
+RELEASED = "released"  # instead of a protocol: the lists of a release, whose scenes are known by their names alone
 INNER = "inner "  # before the splits of a wrapped method's own run: "inner train"
-LEARNING = ("weak", "isolated")  # supervisions of methods that learn; the others may have heard nothing before the test
 CONTENT_DIGITS = 10  # of a clip's hash: among 10,000 clips, the odds that any two agree by chance are 1 in 20,000
 
 
@@ -93,6 +96,13 @@ class Audit:
         return self.protocol == SHARED_POOL
 
     @property
+    def names_alone(self) -> str:
+        """Why no clips are known."""
+        if self.protocol == RELEASED:
+            return "by the names of scenes: which recordings they were mixed from, the release does not say"
+        return "recordings only, from before clips were kept"
+
+    @property
     def any_shared(self) -> bool:
         total = self.total
         return bool(total.clips or total.recordings or total.same_audio)
@@ -102,7 +112,7 @@ class Audit:
         """All in one line."""
         total, test = self.total, self.parts[TEST]
         said = ", as the protocol shared_pool says" if self.declared else f"; the protocol is {self.protocol}: a leak"
-        alone = "" if total.clips is not None else " (recordings only, from before clips were kept)"
+        alone = "" if total.clips is not None else f" ({self.names_alone})"
         if total.clips:
             return f"CLIPS SHARED: {len(total.clips)} of {len(test.clips or ())} test clips also serve training{said}."
         if total.recordings:
@@ -113,6 +123,8 @@ class Audit:
             return f"SAME AUDIO: {shared} hold the audio of a training clip under another name{said}."
         if self.unknown:
             return f"unknown: {', '.join(self.unknown)} keeps no list of what it was trained on. Run it again."
+        if self.protocol == RELEASED:
+            return f"disjoint: no scene is in two lists{alone}."
         what = "recording" if alone else "clip, recording or audio"
         return f"disjoint: no {what} serves both training and test{alone}."
 
@@ -140,17 +152,26 @@ class Audit:
 
 def audit_run(task: Task, config: Mapping[str, Any], learnt_by: RunRecord | None = None) -> Audit:
     """The audit of a run that is about to begin. `learnt_by`: the run whose weights it tests, where it trains nothing."""
-    parts = _parts(config, task.cache.clips, task.cache.contents, task.members)
+    ready = is_ready(task.config)
+    parts = _released(task) if ready else _parts(config, task.cache.clips, task.cache.contents, task.members)
     return _of_config(config, parts, None, learnt_by)
+
+
+def _released(task: Task) -> dict[str, Part]:
+    """The scenes of each split, for recordings."""
+    return {split: Part(task.config["corpus"], tuple(task.recordings(split))) for split in task.members}
 
 
 def audit_task(settings: Mapping[str, Any], data: Mapping[str, str]) -> Audit:
     """The audit of a task's split, by names and the bytes of files; nothing is decoded. UserError as `build_task` has."""
-    from sepbench.corpora import open_corpus
-    from sepbench.corpora.cache import cache_root, clip_contents
+    if is_ready(settings):
+        from sepbench.tasks.task import build_task
 
-    corpus = open_corpus(settings["corpus"], data, list(settings["classes"]))
-    clips = [clip for clip in corpus.clips if clip.foreground or not settings["foreground_only"]]
+        return Audit(RELEASED, _released(build_task(settings, data, to_fit=False)))
+    from sepbench.corpora.cache import cache_root, clip_contents
+    from sepbench.tasks.task import open_clips
+
+    corpus, clips, settings = open_clips(settings, data)
     members = split_clips(clips, settings["splits"], settings["classes"], corpus.name)
     parts = _parts({"task": settings}, clips, clip_contents(corpus, clips, cache_root()), members)
     return Audit(_protocol({"task": settings}), parts)
@@ -178,7 +199,7 @@ def audit_of(record: RunRecord) -> Audit:
 
 
 def _learns(config: Mapping[str, Any]) -> bool:
-    return config["supervision"] in LEARNING or bool(config.get("inner"))
+    return learns_from(config) is not None or bool(config.get("inner"))
 
 
 def _of_config(
@@ -191,7 +212,7 @@ def _of_config(
         training = {}
     elif config.get("inner"):
         teacher, prefix = _neighbour(record, config["inner"]["run"]), INNER
-        training = training if config["supervision"] in LEARNING else {}
+        training = training if learns_from(config) else {}
     unknown: tuple[str, ...] = ()
     if teacher is not None:
         heard, unknown = _heard(teacher)
@@ -220,7 +241,7 @@ def _neighbour(record: RunRecord | None, run: str) -> RunRecord:
 
 
 def _protocol(config: Mapping[str, Any]) -> str:
-    return str(config["task"]["splits"].get("protocol", DISJOINT))
+    return RELEASED if is_ready(config["task"]) else str(config["task"]["splits"].get("protocol", DISJOINT))
 
 
 def _parts(
@@ -230,8 +251,8 @@ def _parts(
 
 
 def _shared(part: Part, test: Part) -> Shared:
-    same_corpus = part.corpus == test.corpus
-    recordings = tuple(sorted(set(part.recordings) & set(test.recordings))) if same_corpus else ()
+    same_corpus, comparable = part.corpus == test.corpus, same_recordings(part.corpus, test.corpus)
+    recordings = tuple(sorted(set(part.recordings) & set(test.recordings))) if comparable else ()
     if part.clips is None or test.clips is None:
         return Shared(None, recordings, None)
     clips = sorted(part.clips.keys() & test.clips.keys()) if same_corpus else []

@@ -25,7 +25,7 @@ from sepbench.options import (
     again_option,
     data_option,
     device_option,
-    known_corpus,
+    known_corpora,
     metrics_option,
     places,
     results_option,
@@ -75,7 +75,7 @@ def run(ctx: click.Context, **given: Any) -> None:
     progress = start(given["threads"])
     recipe, data = ctx.meta["recipe"], places(given["data"])
     if given["corpus"]:
-        known_corpus(given["corpus"], "--corpus")
+        known_corpora(given["corpus"], "--corpus")
     own = {name.removeprefix(OWN): values for name, values in given.items() if name.startswith(OWN) and values}
     inner = run_folder(given["inner"], given["results"], "--inner ") if given["inner"] else None
     resolved = [

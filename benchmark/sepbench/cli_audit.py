@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sepbench.errors import UserError, nearest
-from sepbench.options import FILE, data_option, known_corpus, places, results_option
+from sepbench.options import FILE, data_option, known_corpora, places, results_option
 
 if TYPE_CHECKING:
     from sepbench.audit import Audit, Shared
@@ -88,7 +88,7 @@ def _of_task(name: str, given: dict[str, Any]) -> tuple[str, Audit, bool]:
     from sepbench.tasks import load_task, settled
 
     corpus = given["--corpus"]
-    task = load_task(name, {"corpus": known_corpus(corpus, "--corpus")} if corpus else {})
+    task = load_task(name, {"corpus": known_corpora(corpus, "--corpus")} if corpus else {})
     changes = [parsed(text) for text in given["--set"]]
     for option, path in PATHS.items():
         if given[option] and not has(task, path):
@@ -98,15 +98,23 @@ def _of_task(name: str, given: dict[str, Any]) -> tuple[str, Audit, bool]:
     for path, (_, value, text) in zip(paths, changes):
         task = replace({"task": task}, path, value, text)["task"]
     task = settled(task, [path.removeprefix("task.") for path in paths])
-    title = f"{name} on {task['corpus']}, {len(task['classes'])} classes, {_split_words(task)}"
+    title = f"{name} on {task['corpus']}, {_class_words(task)}{_split_words(task)}"
     return title, audit_task(task, places(given["--data"])), bool(task["scenes"]["seen"])
+
+
+def _class_words(task: dict[str, Any]) -> str:
+    """How many classes; nothing where the task has none."""
+    if task["classes"] is None:
+        return "all its classes, "
+    return f"{len(task['classes'])} classes, " if task["classes"] else ""
 
 
 def _split_words(task: dict[str, Any]) -> str:
     from sepbench.tasks.splits import SHARED_POOL
 
     shared = task["splits"].get("protocol") == SHARED_POOL
-    return f"protocol {SHARED_POOL}" if shared else f"split by {task['splits']['by']}"
+    by = task["splits"].get("by")
+    return f"protocol {SHARED_POOL}" if shared else f"split by {by}" if by else "split as released"
 
 
 def _table(title: str, audit: Audit, has_seen: bool) -> Table:
@@ -136,7 +144,7 @@ def _notes(audit: Audit, has_seen: bool) -> Iterator[str]:
     if not audit.learns:
         yield "The method learns nothing: what is shared cannot show in its figures."
     if audit.total.clips is None:
-        yield "Recordings only: the run is from before clips were kept."
+        yield f"{audit.names_alone[:1].upper()}{audit.names_alone[1:]}."
     if has_seen:
         yield "Scenes `seen` are new mixtures of the clips of train, by design; they stand in tables of their own."
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sepbench.errors import UserError, nearest
-from sepbench.options import FILE, FOLDS, NUMBERS, data_option, known_corpus, places, results_option
+from sepbench.options import FILE, FOLDS, NUMBERS, data_option, known_corpora, places, results_option
 
 
 class _Data(click.Group):
@@ -21,7 +21,7 @@ class _Data(click.Group):
 
 @click.group(cls=_Data, name="data", no_args_is_help=False)
 def data_group() -> None:
-    """Corpora: what they are, what was found, what is broken.
+    """Corpora and ready-made sets of scenes: what they are, what was found, what is broken.
 
     `sepbench data [NAMES] [--data NAME=DIR]` lists them.
     """
@@ -32,51 +32,85 @@ def data_group() -> None:
 @data_option
 def show(names: tuple[str, ...], data: list[tuple[str, str]]) -> None:
     """List corpora: what was found, counts per class and fold, licence and where to get them."""
-    from sepbench.corpora import CORPORA, describe, open_corpus
-    from sepbench.printing import described
+    from sepbench.corpora import CORPORA, RELEASES
 
+    everything = {**CORPORA, **RELEASES}
     for name in names:
-        if name not in CORPORA:
-            known = [*CORPORA, *data_group.commands]
+        if "+" in name:
+            known_corpora(name, "data")
+        elif name not in everything:
+            known = [*everything, *data_group.commands]
             raise UserError(
-                f"data: there is no corpus '{name}'.{nearest(name, known) or ''} Known: {', '.join(CORPORA)}."
+                f"data: there is no corpus '{name}'.{nearest(name, known) or ''} Known: {', '.join(everything)}."
             )
-    for name in names or CORPORA:
-        given = name in places(data) or f"SEPBENCH_DATA_{name.upper()}" in os.environ
+    for name in names or everything:
+        given = "+" in name or name in places(data) or f"SEPBENCH_DATA_{name.upper()}" in os.environ
         try:
-            click.echo(described(describe(open_corpus(name, places(data), None))))
+            click.echo(_described(name, places(data)))
         except UserError as error:
             if given:
                 raise
-            facts = [getattr(CORPORA[name], fact, None) for fact in ("licence", "home")]
+            facts = [getattr(everything[name], fact, None) for fact in ("licence", "home")]
             click.echo("\n  ".join([f"{name}: not found", str(error), *(fact for fact in facts if fact), ""]))
+
+
+def _described(name: str, data: dict[str, str]) -> str:
+    from sepbench.corpora import RELEASES, describe, folder_of, open_corpus
+    from sepbench.corpora.fuss import describe_release
+    from sepbench.printing import described, described_release
+
+    if name in RELEASES:
+        return described_release(describe_release(folder_of(name, data)))
+    return described(describe(open_corpus(name, data, None)))
 
 
 @data_group.command()
 @click.argument("name")
 @data_option
 def verify(name: str, data: list[tuple[str, str]]) -> None:
-    """Read every file of the corpus NAME and name what is broken."""
-    known_corpus(name, "data verify")
-    from sepbench.corpora import open_corpus
+    """Read every file of the corpus or release NAME and name what is broken."""
+    from sepbench.corpora import RELEASES
+
+    if name in RELEASES:
+        return _verify_release(name, places(data))
+    known_corpora(name, "data verify")
+    from sepbench.corpora import corpus_parts, open_corpus
     from sepbench.corpora.files import MissingFiles
     from sepbench.corpora.verify import verify as verified
     from sepbench.progress import make_progress
 
     missing: list[str] = []
-    try:
-        corpus = open_corpus(name, places(data), None)
-    except MissingFiles as error:
-        corpus, missing = error.there, error.lines
-    broken = [*missing, *verified(corpus, make_progress())]
+    broken: list[str] = []
+    n_there = 0
+    for part in corpus_parts(name):
+        try:
+            corpus = open_corpus(part, places(data), None)
+        except MissingFiles as error:
+            corpus = error.there
+            missing += error.lines
+        n_there += len(corpus.clips)
+        broken += verified(corpus, make_progress())
+    for line in [*missing, *broken]:
+        click.echo(line)
+    if missing or broken:
+        raise UserError(
+            f"{name}: {len(missing) + len(broken)} of {n_there + len(missing)} clips are broken, listed above. "
+            "Replace or remove them."
+        )
+    click.echo(f"{name}: all {n_there} clips can be used.")
+
+
+def _verify_release(name: str, data: dict[str, str]) -> None:
+    from sepbench.corpora import folder_of
+    from sepbench.corpora.fuss import verify_release
+    from sepbench.progress import make_progress
+
+    broken, n = verify_release(folder_of(name, data), make_progress())
     for line in broken:
         click.echo(line)
     if broken:
-        raise UserError(
-            f"{name}: {len(broken)} of {len(corpus.clips) + len(missing)} clips are broken, listed above. "
-            "Replace or remove them."
-        )
-    click.echo(f"{name}: all {len(corpus.clips)} clips can be used.")
+        raise UserError(f"{name}: {len(broken)} of {n} files are broken, listed above. Unpack the archive again.")
+    click.echo(f"{name}: all {n} files can be used.")
 
 
 @data_group.command()

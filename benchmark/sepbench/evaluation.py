@@ -44,7 +44,7 @@ def evaluate(
 
     estimate_labels, reference_labels: a label for each source, for a batch or list in a list per scene. Without them,
     or with those of the references alone, estimates are scored by separation. sample_rate_hz: only BSS Eval wants it.
-    metrics: names from `sepbench metrics`; None for all that the input can answer but BSS Eval.
+    metrics: names from `sepbench metrics`; None for all that the input can answer but BSS Eval and FUSS's.
 
     Which estimate answers which reference is chosen once per scene, by the highest mean SI-SDR. Handed back is a dict
     of plain numbers, lists and texts:

@@ -17,6 +17,7 @@ from sepbench.metrics.ca_sdri import ca_sdri
 from sepbench.metrics.capi_sdri import capi_sdri
 from sepbench.metrics.class_accuracy import all_right, chance, class_hits, named_hits
 from sepbench.metrics.f_measure import Counts, clip_counts, frame_counts
+from sepbench.metrics.fuss import ALONE, counted, names_of
 from sepbench.metrics.label_set import label_set_accuracy
 from sepbench.metrics.pairing import Pairs
 from sepbench.metrics.separation_rate import separation_outcome
@@ -28,6 +29,7 @@ RowOf = Callable[[int, str, str, float], Row]  # (source, label, metric, value) 
 
 BY_SEPARATION = ("si_sdr", "si_sdri", "snr", "snri", *GROUPS["bss_eval"])
 BY_LABEL = ("si_sdr_by_label", "si_sdri_by_label")
+FUSS = tuple(name for name in GROUPS["fuss"] if name not in GROUPS["separation_rate"])
 ACCURACY = ("class_accuracy", "class_accuracy_both")
 PER_SOURCE = ("si_sdr_mixture", *BY_SEPARATION, *BY_LABEL)
 
@@ -51,7 +53,8 @@ def judge(
     Also 1.0 each: `missed` and `missed_by_label` per active reference without an estimate, `extra` per active estimate
     without a reference, `sign_flipped` per estimate upside down, `<metric>_undefined` per reference that should
     sound and is silent.
-    Label sets (ca_sdri, capi_sdri, label_set_accuracy), separation rates: one row per scene. Sources and detection
+    Label sets (ca_sdri, capi_sdri, label_set_accuracy), separation rates: one row per scene. FUSS's figures, whatever
+    `minimum_active`: a row per active reference, and the rates beside them whether asked for or not. Sources and detection
     (source_..., f_measure_...): counts per class (source_tp, frame_tp and so on). Where `n_classes` says how many classes a
     label may be of, `class_accuracy_chance` stands beside each class_accuracy: what guessing would score.
 
@@ -65,7 +68,7 @@ def judge(
     row: RowOf = partial(Row, run, split, scene.mixture.id)
     try:
         case = checked(scene, estimate, classes)
-        rows = _rates(case, wanted, row)
+        rows = [*_rates(case, wanted, row), *_by_source_count(case, wanted, row)]
         if case.n_kinds >= minimum_active:
             rows += _source_rows(case, wanted, row)
         if case.labels is not None:
@@ -79,12 +82,27 @@ def judge(
 
 
 def _rates(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
-    """Whether the scene has fewer, as many or more active estimates than references."""
-    rates = [name for name in GROUPS["separation_rate"] if name in wanted]
+    """Whether the scene has fewer, as many or more active estimates than references; all three beside FUSS's figures."""
+    flattered = any(name in FUSS for name in wanted)
+    rates = [name for name in GROUPS["separation_rate"] if name in wanted or flattered]
     if not rates or not case.separates:
         return []
     outcome = separation_outcome(n_estimates=sum(case.loud), n_references=len(case.active))
     return [row(-1, "", name, float(name == outcome)) for name in rates]
+
+
+def _by_source_count(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
+    """FUSS's figures, one for each active reference whose estimate counts; the others are counted as undefined."""
+    names = [name for name in names_of(len(case.active)) if name in wanted]
+    if not names or not case.separates:
+        return []
+    pairs = counted(case.pairs, case.loud)
+    places, answers = [place for place, _ in pairs], [j for _, j in pairs]
+    after, before = case.scores[places, answers].numpy(), case.mixture_scores[places].numpy()
+    figures = {name: after if name == ALONE else _gain(after, before) for name in names}
+    lost = [i for place, i in enumerate(case.active) if place not in places]
+    unheard = [row(i, case.names[i], f"{name}_undefined", 1.0) for name in names for i in lost]
+    return [*_figures(case, pairs, figures, row), *unheard]
 
 
 def _source_rows(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:

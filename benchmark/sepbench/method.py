@@ -45,6 +45,15 @@ class Scenes(Protocol):
     def batch(self, index: int, size: int) -> Batch: ...
 
 
+class Clips(Scenes, Protocol):
+    """Labelled clips one by one: scenes of one source each."""
+
+    @property
+    def id(self) -> str:
+        """The same for the same clips, mixed and drawn in the same way; a name for what was learnt from them."""
+        ...
+
+
 @dataclass(frozen=True)
 class WeakTraining:
     """What `fit` may use where supervision is weak. None of its batches has a place for a source."""
@@ -65,6 +74,9 @@ class Training:
     folder: Path
     seed: int
     progress: Any
+    clips: Clips | None  # those of the training scenes; None where the task has no labelled clips with a source each
+    valid_clips: Clips | None  # never those of the test
+    shared: Path  # outside the run, for what several runs may use again; whoever writes there names it by all it depends on
 
 
 @runtime_checkable

@@ -144,8 +144,10 @@ class Named(click.ParamType):
 
 
 def places(given: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """Corpus name -> folder, as --data gave them. UserError where there is no such corpus."""
-    return {known_corpus(name, "--data"): folder for name, folder in given}
+    """Name of a corpus or a release -> folder, as --data gave them. UserError where there is none of that name."""
+    from sepbench.corpora import RELEASES
+
+    return {name if name in RELEASES else known_corpus(name, "--data"): folder for name, folder in given}
 
 
 def known_corpus(name: str, option: str) -> str:
@@ -157,6 +159,15 @@ def known_corpus(name: str, option: str) -> str:
             f"{option}: there is no corpus '{name}'.{nearest(name, CORPORA) or ''} Known: {', '.join(CORPORA)}."
         )
     return name
+
+
+def known_corpora(name: str, option: str) -> str:
+    """`name`, which may join several corpora by "+", or a UserError with the nearest corpus there is."""
+    from sepbench.corpora import corpus_parts
+
+    for part in name.split("+"):
+        known_corpus(part, option)
+    return "+".join(corpus_parts(name))
 
 
 def run_folder(run: Path, results: Path, option: str = "") -> Path:

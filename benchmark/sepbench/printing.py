@@ -14,12 +14,14 @@ def report(folders: Sequence[Path], results: Path) -> str:
 
     runs = [run for folder in folders for run in read_runs(folder)]
     lines = [render(make_tables(runs, find_published(results)))]
+    labelled = {run.path for run in runs if run.config["task"].get("classes")}  # separating files goes by class
     for folder in folders:
         lines.append(f"Run:     {folder}")
         for title, part in (("Listen:", "audio"), ("See:", "figures")):
             if (folder / part).is_dir():
                 lines.append(f"{title:8} {folder / part}: {_shortened(sorted((folder / part).iterdir()))}")
-        if (folder / "weights").is_dir() and any((folder / "audio").glob("estimate*")):  # some only say what sounds
+        sounds = any((folder / "audio").glob("estimate*"))  # some only say what sounds
+        if sounds and folder in labelled and (folder / "weights").is_dir():
             lines.append(f"Use:     sepbench separate {folder} YOUR_RECORDING.wav -o separated")
     return "\n".join([*lines, f"All runs beside the published figures: sepbench table {results}"])
 
@@ -40,6 +42,21 @@ def described(facts: Mapping[str, Any]) -> str:
         for label, own in facts["classes"].items()
     ]
     shown = _table(head, ("Class", "Clips", "Foreground", "Recordings", *(f"Fold {fold}" for fold in folds)), rows)
+    return f"{shown}\nLicence: {facts['licence']}\nHome: {facts['home']}\n"
+
+
+def described_release(facts: Mapping[str, Any]) -> str:
+    """A release: how many of its scenes have how many sources, licence, where to get it. `facts`: fuss.describe_release's."""
+    scenes = [own for lists in facts["rooms"].values() for own in lists.values()]
+    total = sum(sum(own.values()) for own in scenes)
+    counts = sorted({n for own in scenes for n in own})
+    head = f"{facts['name']}: {total} scenes ready to use, {total * facts['seconds'] / 3600:.1f} h"
+    rows = [
+        (room, name, sum(own.values()), *(own[n] or "" for n in counts))
+        for room, lists in facts["rooms"].items() for name, own in lists.items()
+    ]  # fmt: skip
+    columns = (f"{n} source{'s' if n > 1 else ''}" for n in counts)
+    shown = _table(head, ("Room", "List", "Scenes", *columns), rows)
     return f"{shown}\nLicence: {facts['licence']}\nHome: {facts['home']}\n"
 
 

@@ -16,8 +16,10 @@ from sepbench.loading import load_from
 from sepbench.recipe_yaml import FILE, first_complaint, nearest_recipe, parsed, read_yaml
 from sepbench.schema import (
     OPTION_NAME,
+    Cell,
     Inner,
     LabelsSeen,
+    LearnsFrom,
     Option,
     Paper,
     Part,
@@ -28,7 +30,7 @@ from sepbench.schema import (
     TaskOption,
     Variant,
 )
-from sepbench.settings import Settings, has, merged, place, replace
+from sepbench.settings import Settings, has, merged, place, reach, replace
 
 if TYPE_CHECKING:
     from sepbench.method import Method
@@ -37,21 +39,9 @@ if TYPE_CHECKING:
 SETTABLE = ("params", "train", "sizes", "task")
 # options of `sepbench run` itself, which no recipe may take
 RESERVED = (
-    "profile",
-    "task",
-    "table",
-    "data",
-    "corpus",
-    "set",
-    "metrics",
-    "seed",
-    "results",
-    "again",
-    "device",
-    "threads",
-    "inner",
-    "help",
-)
+    "profile", "task", "table", "data", "corpus", "set", "metrics", "seed", "results", "again", "device",
+    "threads", "inner", "help",
+)  # fmt: skip
 
 
 class Recipe(Part):
@@ -62,6 +52,7 @@ class Recipe(Part):
     paper: Paper | None = None
     method: str = Field(pattern=r"^[\w/]+\.py:\w+$")
     supervision: Supervision
+    learns_from: LearnsFrom | None = None  # of an oracle that learns; what it is told while it answers is another matter
     labels_seen: LabelsSeen = "frame"
     task: str
     other_tasks: list[str] = Field(default_factory=list)  # on which it runs too, where --task says so
@@ -85,7 +76,10 @@ class Recipe(Part):
         return (self._as_written or self).task
 
     def on(self, task: str) -> Recipe:
-        """The recipe on one of its tasks, with those options alone that the task has. UserError where it is not of them."""
+        """The recipe on one of its tasks, with those options alone that the task has. UserError where it is not of them.
+
+        On a task that is not its own, an option's default is what that task has.
+        """
         from sepbench.tasks import load_task
 
         written = self._as_written or self
@@ -94,6 +88,9 @@ class Recipe(Part):
             raise UserError(f"--task {task}: {self.name} runs on {', '.join(known)}.{nearest(task, known)}")
         chosen = load_task(task, {})
         own = {name: option for name, option in written.task_params.items() if has(chosen, option.path)}
+        if task != written.task:
+            there = {name: {"default": reach(chosen, option.path)} for name, option in own.items()}
+            own = {name: option.model_copy(update=there[name]) for name, option in own.items()}
         recipe = written.model_copy(update={"task": task, "task_params": own})
         recipe._folder, recipe._as_written = self._folder, written
         return recipe
@@ -118,7 +115,8 @@ class Recipe(Part):
                 f"--profile: got '{profile}'; there is {', '.join(self.profiles)}.{nearest(profile, self.profiles)}"
             )
         declared = {name: option.default for name, option in self.options.items()}
-        return self.read({**declared, **self.profiles[profile].params})
+        params = {name: value for name, value in self.profiles[profile].params.items() if name in declared}
+        return self.read({**declared, **params})
 
     def resolve(
         self, profile: str, options: Mapping[str, Any] | None = None, sets: Sequence[str] = (),
@@ -146,15 +144,14 @@ class Recipe(Part):
         self, config: Mapping[str, Any], options: Mapping[str, Any], sets: Sequence[str], data: Mapping[str, Any]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The configuration and options of a trained run, to be scored on other scenes: only `task.` may change."""
-        from sepbench.tasks import load_task
+        from sepbench.tasks import corpus_of
 
         ours, others = self._sorted_sets(sets)
         task, values = json.loads(json.dumps(config["task"])), {**options, **ours}
         for name in (*(f"params.{name}" for name in ours if name in self.params), *(path for path, _, _ in others)):
             if not name.startswith("task."):
                 raise UserError(f"--set {name}: what was learnt stays as it is; a test sets task.<name> alone.")
-        own = load_task(self.task, {})["corpus"]
-        task["corpus"] = own if own in data else task["corpus"]
+        task["corpus"] = corpus_of(self.task, None, data, task["corpus"])
         for name in ours:
             task = place(task, self.task_params[name].path, ours[name])
         for path, value, text in others:
@@ -189,10 +186,12 @@ class Recipe(Part):
                 raise UserError(
                     f"{self.folder / FILE}: task_params.{name}.path: task '{self.task}' has no '{option.path}'."
                 ) from None
-        claim = {"supervision": self.supervision, "labels_seen": self.labels_seen}
+        claim = {"supervision": self.supervision, "learns_from": self.learns_from, "labels_seen": self.labels_seen}
         for variant in self.variants:
             if all(values[name] == value for name, value in self.read(variant.when).items()):
                 claim |= {key: getattr(variant, key) for key in claim if getattr(variant, key)}
+        if claim["learns_from"] is None:
+            del claim["learns_from"]  # it follows from the supervision
         return {
             "recipe": self.folder.name, "name": self.name, "kind": self.kind,
             "paper": self.paper.model_dump(exclude_none=True) if self.paper else None, "profile": profile, **claim,
@@ -201,10 +200,9 @@ class Recipe(Part):
         }  # fmt: skip
 
     def _task(self, profile: Profile, data: Mapping[str, Any], corpus: str | None) -> dict[str, Any]:
-        from sepbench.tasks import load_task
+        from sepbench.tasks import corpus_of, load_task
 
-        own = load_task(self.task, {})["corpus"]
-        corpus = corpus or (own if own in data else profile.corpus or own)
+        corpus = corpus_of(self.task, corpus, data, profile.corpus)
         settings = merged(profile.task, profile.tasks.get(self.task, {}))
         return load_task(self.task, merged(settings, {"corpus": corpus}))
 
@@ -229,8 +227,9 @@ class Recipe(Part):
             known = ", ".join(self.tables) or "none"
             raise UserError(f"--table: got '{table}'; {self.name} has {known}.{nearest(table, self.tables)}")
         found = self.tables[table]
-        columns = [{}] if found.columns == "classes" else [column.when for column in found.columns]
-        cells = [{**found.when, **row.when, **column} for row, column in itertools.product(found.rows, columns)]
+        columns = [Cell()] if found.columns == "classes" else found.columns
+        pairs = [(row, column) for row, column in itertools.product(found.rows, columns) if row.reaches(column)]
+        cells = [{**found.when, **row.when, **column.when} for row, column in pairs]
         return [cell for i, cell in enumerate(cells) if cell not in cells[:i]]
 
     def tables_plain(self) -> dict[str, Any]:
@@ -273,12 +272,20 @@ def _check(recipe: Recipe) -> None:
         option.read(f"{group}.{name}.default", option.default)
     for name, profile in recipe.profiles.items():
         recipe.read(profile.params, f"profiles.{name}.params.")
+    claims: list[Recipe | Variant] = [recipe, *recipe.variants]
+    if any(part.learns_from and part.supervision != "oracle" for part in claims):
+        raise UserError("learns_from: says what an oracle learns from. Leave it away where supervision is another.")
     for i, variant in enumerate(recipe.variants):
         recipe.read(variant.when, f"variants[{i}].when.")
     for name, table in recipe.tables.items():
         cells = [*table.rows, *([] if table.columns == "classes" else table.columns)]
         for when in [table.when, *(cell.when for cell in cells)]:
             recipe.read(when, f"tables.{name}: when.")
+        headings = [] if table.columns == "classes" else [column.published for column in table.columns]
+        for heading in itertools.chain.from_iterable(row.columns or () for row in table.rows):
+            if heading not in headings:
+                close = nearest(heading, filter(None, headings))
+                raise UserError(f"tables.{name}: rows: columns: there is no '{heading}'.{close}")
 
 
 def _check_path(recipe: Recipe, path: str) -> None:

@@ -10,6 +10,18 @@ FORMAT = 2
 RENAMED = {1: {name: f"{name}_by_label" for name in ("si_sdr", "si_sdri")} | {"missed": "missed_by_label"}}
 
 
+LEARNING = ("weak", "isolated")  # supervisions of methods that learn, and all that there is to learn from
+
+
+def learns_from(config: Mapping[str, Any]) -> str | None:
+    """What a run's method learns from, weak or isolated scenes; None where there is nothing to learn.
+
+    That is its supervision, but for an oracle that learns: `learns_from` says what from.
+    """
+    found = config.get("learns_from") or config["supervision"]
+    return found if found in LEARNING else None
+
+
 def renamed(run: Mapping[str, Any]) -> dict[str, str]:
     """What the metrics of a run of an older format are called now, where they are called otherwise."""
     names = RENAMED.get(run["format"], {})

@@ -18,14 +18,13 @@ from sepbench.method import Method, Training, WeakTraining
 from sepbench.provenance import provenance
 from sepbench.recipe import Recipe, build, load_recipe
 from sepbench.results import RunFolder, RunRecord, read_runs, run_id
+from sepbench.results_format import learns_from
 from sepbench.scene import Row, Scene
 from sepbench.storage import locked, read_json, write_json
 from sepbench.tasks.splits import SHARED_POOL, split_clips
 from sepbench.tasks.task import Task, build_task
 
 CHUNK = 20  # scenes that are answered together; an interruption costs at most so many
-
-UNTAUGHT = ("none", "oracle")  # supervisions with nothing to fit
 
 
 def run_one(
@@ -36,6 +35,7 @@ def run_one(
     choose_device(device)
     began_s = time.perf_counter()
     task = build_task(config["task"], data, progress)
+    config = {**config, "task": task.config}  # with all its classes, where they are those of the corpus
     method = build(recipe, config, task.info, inner_method(config, task))
     with _open(config, options, recipe, task, results, again) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
@@ -60,13 +60,14 @@ def test_run(
     if config["task"]["splits"] != record.config["task"]["splits"]:
         config["task"]["scenes"]["seen"] = 0  # what was trained on is another set of clips
     task = build_task(config["task"], data, progress, to_fit=False)
+    config["task"] = task.config
     _check_same_sounds(record, config)
     _check_unheard(record, task)
     method = build(recipe, config, task.info, inner_method(config, task))
     with _open(config, options, recipe, task, results, again, learnt_by=record) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
-            if config["supervision"] not in UNTAUGHT:
+            if learns_from(config):
                 method.load(Path(run) / "weights")
             _score(method, config, task, folder, wall_s, progress)
             learnt = {name: value for name, value in record.cost.items() if name not in MEASURED}
@@ -86,7 +87,7 @@ def finished_run(run: Path) -> tuple[RunRecord, Recipe]:
     record = next((each for each in read_runs(Path(run)) if each.path.resolve() == Path(run).resolve()), None)
     if record is None or record.state != "finished":
         raise UserError(f"{run}: not a finished run. Give its command again, and it goes on where it stopped.")
-    if record.config["supervision"] not in UNTAUGHT and not (record.path / "weights").is_dir():
+    if learns_from(record.config) and not (record.path / "weights").is_dir():
         raise UserError(f"{run}: holds no weights. Run its recipe again to train it here.")
     wanted = Path(record.provenance.get("recipe_folder") or "")
     above = [Path(), *Path(run).resolve().parents, *Path(__file__).resolve().parents]
@@ -134,14 +135,14 @@ def _check_unheard(record: RunRecord, task: Task) -> None:
     """UserError where the test would score a run on recordings that it was trained or chosen on."""
     theirs = record.config["task"]
     shared = task.config["splits"].get("protocol") == SHARED_POOL  # which says of itself that it scores what was heard
-    if shared or theirs["corpus"] != task.config["corpus"] or not task.n_scenes("test"):
-        return
     heard = record.provenance.get("recordings")
+    if shared or not task.n_scenes("test") or (heard is None and theirs["corpus"] != task.config["corpus"]):
+        return
     if heard is None:  # a run from before it was kept: the same clips, split as they were then
         clips = task.cache.clips
         members = split_clips(clips, theirs["splits"], theirs["classes"], theirs["corpus"], wanted=())
         heard = {split: [clips[i].recording for i in own] for split, own in members.items()}
-    known = set(task.recordings("test")) & {each for split in ("train", "valid") for each in heard.get(split, [])}
+    known = task.in_test(theirs["corpus"], [each for split in ("train", "valid") for each in heard.get(split, [])])
     if known:
         raise UserError(
             f"{record.path}: was trained on {len(known)} of the recordings of this test, '{min(known)}' among them. "
@@ -179,20 +180,23 @@ def _fit(
     done = folder / "fit.json"
     if done.is_file():
         method.load(folder / "weights")
-    elif config["supervision"] in UNTAUGHT:
+    elif not learns_from(config):
         return {}
     else:
         seed, fixed = int(config["seed"]), int(config["task"]["scenes"]["seed"])
         rest: dict[str, Any] = {"folder": folder / "checkpoints", "seed": seed, "progress": progress}
-        if config["supervision"] == "weak":
+        if learns_from(config) == "weak":
             seen = config["labels_seen"]
             training: Any = WeakTraining(
                 task.weak("train", seed, seen), task.first("valid", task.weak("valid", fixed, seen)), **rest
             )
         else:
+            clips, valid_clips = task.clips("train", seed), task.clips("valid", fixed)
+            rest |= {"clips": clips, "valid_clips": valid_clips and task.first("valid", valid_clips)}
             training = Training(
-                task.isolated("train", seed), task.first("valid", task.isolated("valid", fixed)), **rest
-            )
+                task.isolated("train", seed), task.first("valid", task.isolated("valid", fixed)), **rest,
+                shared=task.shared,
+            )  # fmt: skip
         with PeakMemory() as memory:
             cost = method.fit(training) or {}
         cost |= {f"fit_{name}": value for name, value in memory.figures.items()}
@@ -283,4 +287,4 @@ def _parameters(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     wrapped = (config.get("inner") or {}).get("parameters")
     if wrapped is not None:
         return {"parameters": wrapped}
-    return {"parameters": 0} if config["supervision"] in UNTAUGHT else {}
+    return {} if learns_from(config) else {"parameters": 0}

@@ -69,11 +69,12 @@ class TaskInfo:
     max_sources: int  # in a scene; an answer has no more
     seconds: float
     min_sources: int = 0  # in a scene; equal to max_sources where every scene has as many
+    classes_repeat: bool = False  # whether two sources of a scene may be of one class
 
     @property
     def one_per_class(self) -> bool:
         """Whether a scene may hold a source of every class, so that an answer has a place for each."""
-        return self.max_sources == len(self.classes)
+        return self.max_sources == len(self.classes) and not self.classes_repeat
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
     DIR/scenes.json                        which scenes they are, so that whoever answers them stands beside our runs
     DIR/<scene>/mixture.wav                32 bit float, since a sum of sounds may go beyond full scale
-    DIR/<scene>/<index>_<Label>.wav        each source that sounds
+    DIR/<scene>/<index>_<Label>.wav        each source that sounds; source<index>.wav where the task has no labels
     ESTIMATES/<scene>/<index>_<Label>.wav  each answer; source<index>.wav where the method does not say what it is
 
 A scene's folder is whole or not there: an interrupted export goes on where it stopped.
@@ -26,7 +26,8 @@ from sepbench.devices import choose_device
 from sepbench.errors import UserError
 from sepbench.recipe import build
 from sepbench.results import RunRecord
-from sepbench.run import CHUNK, UNTAUGHT, finished_run, inner_method, shown
+from sepbench.results_format import learns_from
+from sepbench.run import CHUNK, finished_run, inner_method, shown
 from sepbench.scene import Estimate, Scene
 from sepbench.storage import read_json, write_bytes, write_json
 from sepbench.tasks.task import Task, build_task
@@ -40,15 +41,16 @@ Answer = Callable[[Sequence[Scene]], list[Estimate]]
 def write_scene(scene: Scene, folder: Path) -> None:
     """`folder`/mixture.wav and `folder`/<index>_<Label>.wav of each source that sounds; what was in `folder` goes.
 
-    The index is that of the source in the scene, the label as `safe_name` has it. UserError naming the folder where it
-    cannot be written.
+    The index is that of the source in the scene, the label as `safe_name` has it; without one it is source<index>.wav.
+    UserError naming the folder where it cannot be written.
     """
     rate_hz = scene.mixture.sample_rate_hz
     with _whole(folder) as place:
         write_bytes(place / "mixture.wav", _wav(scene.mixture.audio.T, rate_hz))
         for i, source in enumerate(scene.sources):
             if bool((source.audio != 0).any()):
-                write_bytes(place / f"{i}_{safe_name(source.label)}.wav", _wav(source.audio, rate_hz))
+                name = f"{i}_{safe_name(source.label)}" if source.label else f"source{i}"
+                write_bytes(place / f"{name}.wav", _wav(source.audio, rate_hz))
 
 
 def write_estimate(estimate: Estimate, sample_rate_hz: int, folder: Path) -> None:
@@ -202,7 +204,7 @@ def answers_of(record: RunRecord, task: Task, labels_alone: bool = False) -> Ans
     known, recipe = finished_run(record.path)
     config = known.config
     method = build(recipe, config, task.info, inner_method(config, task))
-    if config["supervision"] not in UNTAUGHT:
+    if learns_from(config):
         method.load(known.path / "weights")
     first = task.scene(task.scored[0], 0)
     if not labels_alone and method.separate(shown([first], config))[0].sources is None:

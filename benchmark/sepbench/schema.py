@@ -11,6 +11,7 @@ from sepbench.errors import UserError, nearest
 
 Kind = Literal["int", "float", "str", "bool"]
 Supervision = Literal["none", "weak", "isolated", "oracle"]
+LearnsFrom = Literal["weak", "isolated"]
 LabelsSeen = Literal["frame", "clip"]
 ProfileName = Literal["quick", "small", "paper"]
 OPTION_NAME = r"[a-z][a-z0-9_]*"
@@ -114,6 +115,7 @@ class Variant(Part):
 
     when: dict[str, Any]
     supervision: Supervision | None = None
+    learns_from: LearnsFrom | None = None
     labels_seen: LabelsSeen | None = None
 
 
@@ -143,6 +145,11 @@ class Cell(Part):
     when: dict[str, Any] = Field(default_factory=dict)
     metric: str | None = None
     key: str | None = None  # which entry of a figure that is kept per class or per count; null: all of them together
+    columns: list[str] | None = None  # of a row: the columns that it has a run in, by their headings; null: all
+
+    def reaches(self, column: Cell) -> bool:
+        """Whether this row has a run in `column`."""
+        return self.columns is None or column.published in self.columns
 
 
 class Published(Part):

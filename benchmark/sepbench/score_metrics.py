@@ -14,7 +14,7 @@ from sepbench.metrics import EVENTS, GROUPS, METRICS, expand
 from sepbench.scene import Row
 from sepbench.statistics import summarise
 
-SLOW = GROUPS["bss_eval"]  # only where asked for
+ASKED_FOR = {*GROUPS["bss_eval"], *GROUPS["fuss"]} - {*GROUPS["separation_rate"]}  # slow, or one data set's
 PAIRING = "si_sdr"  # what pairs are chosen on; judged always, so that pairs are known
 FIGURES = ("mean", "median", "n", "undefined", "ci95")
 NO_FIGURES = {"mean": None, "median": None, "n": 0, "undefined": 0, "ci95": None}  # of what had nothing to measure
@@ -23,7 +23,7 @@ NO_FIGURES = {"mean": None, "median": None, "n": 0, "undefined": 0, "ci95": None
 def answerable(
     asked: Sequence[str] | None, *, mixture: bool, labelled: bool, where: str = "--metrics"
 ) -> list[str]:
-    """The metrics to score: those asked for, or without any all that the input can answer but BSS Eval.
+    """The metrics to score: those asked for, or without any all that the input can answer but BSS Eval and FUSS's.
 
     UserError, naming all that lack the same, where one is asked for that the input cannot answer.
     """
@@ -31,7 +31,7 @@ def answerable(
     lacking |= {} if mixture else {"mixture": "the mixtures, and there are none (see --mixture)"}
     lacking |= {} if labelled else {"labels": "labels of references and estimates, and not all have one (see --labels)"}
     if asked is None:
-        return [name for name in METRICS if name not in SLOW and not _lacks(name, lacking)]
+        return [name for name in METRICS if name not in ASKED_FOR and not _lacks(name, lacking)]
     metrics = expand(asked, where)
     if why := next(filter(None, (_lacks(name, lacking) for name in metrics)), None):
         lost = [name for name in metrics if _lacks(name, lacking) == why]

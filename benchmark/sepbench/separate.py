@@ -39,7 +39,8 @@ from sepbench.devices import choose_device
 from sepbench.errors import UserError
 from sepbench.method import Method
 from sepbench.recipe import build
-from sepbench.run import UNTAUGHT, finished_run
+from sepbench.results_format import learns_from
+from sepbench.run import finished_run
 from sepbench.scene import Activity, Estimate, Mixture, TaskInfo
 from sepbench.storage import write_text
 from sepbench.tasks.task import task_info
@@ -86,11 +87,11 @@ def _trained(run: Path) -> tuple[Method, TaskInfo]:
     """The method as the run left it, around the method it wraps if there is one."""
     record, recipe = finished_run(run)
     if record.config["supervision"] == "oracle":
-        raise UserError(f"{run}: {record.config['name']} must be told the sources. Choose a run that has learnt.")
+        raise UserError(f"{run}: {record.config['name']} must be told the sources. Choose a run that is no oracle.")
     info = task_info(record.config["task"])
     inner = _trained(Path(record.config["inner"]["run"]))[0] if record.config.get("inner") else None
     method = build(recipe, record.config, info, inner)
-    if record.config["supervision"] in UNTAUGHT:
+    if not learns_from(record.config):
         return method, info
     try:
         method.load(record.path / "weights")

@@ -29,6 +29,7 @@ from sepbench.tables_facts import (
     split_words,
 )
 from sepbench.tables_format import Cell, Line, Table, render, text, without_empty
+from sepbench.tables_fuss import count_tables
 from sepbench.tables_gap import gap_tables
 from sepbench.tables_paper import paper_tables, read_published
 from sepbench.ties import tie_groups
@@ -48,6 +49,7 @@ ABSOLUTE = {"si_sdr": ("SI-SDR, dB", 1), "snr": ("SNR, dB", 1)}  # columns for r
 IN_DB = (MAIN, BY_LABEL, *ABSOLUTE, "ca_sdri", "capi_sdri")
 NAMING = ("label_set_accuracy", "class_accuracy")  # where nothing is separated; such runs stand last
 PLACED_BY = (*IN_DB, *NAMING)  # a run is placed by the first it has
+RELEASED = "as released"  # where scenes are not mixed but lie ready on disk
 SPLITS = {"test": "unheard recordings", "seen": "new scenes of the training recordings"}
 LEGEND = (
     "[ ]: 95 % interval. SI-SDRi: each source with the estimate that separates it best, or with that of its label. Tie "
@@ -120,7 +122,8 @@ def _comparisons(runs: Iterable[RunRecord]) -> list[Table]:
                 home = next((group for group in same_settings if _same_input(run, group[0], split)), None)
                 same_settings.append([run]) if home is None else home.append(run)
     order = sorted(groups, key=lambda key: (key[0] != "test", key[0], key[1]))
-    return [_comparison(group, split) for split, settings in order for group in groups[split, settings]]
+    alike = [(group, split) for split, settings in order for group in groups[split, settings]]
+    return [table for group in alike for table in (_comparison(*group), *count_tables(*group, OF_THE_TABLE))]
 
 
 def _same_input(one: RunRecord, other: RunRecord, split: str) -> bool:
@@ -166,7 +169,8 @@ def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     sounds = f" (content {str(settings['sounds'])[:8]})" if settings["sounds"] else ""
     strange = first.config.get("kind") == "external" and task["corpus"] == "files"  # nobody knows where they come from
     glosses = SPLITS | ({"test": SPLITS["seen"]} if shares_clips(first) else {})
-    gloss = "" if strange else f": {glosses.get(split, split)}"
+    ready = (task.get("mixing") or {}).get("kind") == "ready"
+    gloss = "" if strange else f": {RELEASED if ready else glosses.get(split, split)}"
     parts = [f"{task['name']} on {corpus_words(task['corpus'])}{'' if strange else ' sounds'}{sounds}"]
     parts += [f"{len(task['classes'])} classes"] if "class_set" in task else []
     title = ", ".join([*parts, *([SHARED] if shares_clips(first) else []), split]) + gloss

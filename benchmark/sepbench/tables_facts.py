@@ -24,8 +24,8 @@ SHARED_NOTE = (
 
 
 def is_synthetic(corpus: str) -> bool:
-    """Whether the corpus is made by a generator."""
-    return corpus.startswith("synthetic")
+    """Whether the corpus, or a part of it, is made by a generator."""
+    return any(part.startswith("synthetic") for part in corpus.split("+"))
 
 
 def corpus_words(corpus: str) -> str:

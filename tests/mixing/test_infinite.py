@@ -18,7 +18,8 @@ from sepbench.corpora.class_folders import ClassFolders
 from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import WeakBatch
-from sepbench.mixing.infinite import InfinitePlanner, InfiniteScenes, InfiniteSettings, WeakInfiniteScenes
+from sepbench.mixing.infinite import InfinitePlanner, InfiniteSettings
+from sepbench.mixing.scenes import IsolatedScenes, WeakScenes
 
 RATE_HZ = 8000
 SECONDS, N = 0.25, 2000
@@ -118,7 +119,7 @@ def test_any_number_of_sources_is_as_likely_as_any_other(cache: ClipCache):
 
 @pytest.mark.parametrize("n_sources", [(1, 1), (2, 2), (0, 3), (5, 5)])
 def test_sources_sum_to_the_mixture_after_the_common_scale(cache: ClipCache, n_sources: tuple[int, int]):
-    batch = InfiniteScenes(planner_of(cache, n_sources=n_sources)).batch(0, 60)
+    batch = IsolatedScenes(planner_of(cache, n_sources=n_sources)).batch(0, 60)
     assert batch.mixture.shape == (60, N) and batch.sources.shape == (60, n_sources[1], N)
     assert batch.mixture.dtype == batch.sources.dtype == torch.float32
     assert (batch.sources.double().sum(1) - batch.mixture).abs().max() < 1e-6
@@ -129,7 +130,7 @@ def test_sources_sum_to_the_mixture_after_the_common_scale(cache: ClipCache, n_s
 def test_a_scene_is_its_crops_at_their_gains(cache: ClipCache, n_sources: tuple[int, int]):
     """Against the definition, in float64, from the clips as they are."""
     planner = planner_of(cache, n_sources=n_sources)
-    plan, batch = planner.plan(8, 40), InfiniteScenes(planner).batch(1, 8)
+    plan, batch = planner.plan(8, 40), IsolatedScenes(planner).batch(1, 8)
     for row in range(8):
         crops = np.zeros((n_sources[1], N))
         for slot in np.flatnonzero(plan.label[row] >= 0):
@@ -143,7 +144,7 @@ def test_a_scene_is_its_crops_at_their_gains(cache: ClipCache, n_sources: tuple[
 
 def test_peaks_are_the_gains_drawn_until_the_mixture_would_be_too_loud(cache: ClipCache):
     planner = planner_of(cache, gain=(0.3, 0.9))
-    gain, batch = planner.plan(0, 200).gain, InfiniteScenes(planner).batch(0, 200)
+    gain, batch = planner.plan(0, 200).gain, IsolatedScenes(planner).batch(0, 200)
     assert gain.min() >= 0.3 and gain.max() <= 0.9
     scale = batch.sources.abs().amax(2).numpy() / gain  # (scene, slot)
     np.testing.assert_allclose(scale[:, 0], scale[:, 1], rtol=1e-5)  # one for all sources of a scene
@@ -156,14 +157,14 @@ def test_peaks_are_the_gains_drawn_until_the_mixture_would_be_too_loud(cache: Cl
 
 def test_a_hard_limit_cuts_the_mixture_and_leaves_the_sources(cache: ClipCache):
     planner = planner_of(cache, limit="clip")
-    batch = InfiniteScenes(planner).batch(0, 100)
+    batch = IsolatedScenes(planner).batch(0, 100)
     total = batch.sources.sum(1)
     assert torch.equal(batch.mixture, total.clamp(-1, 1)) and not torch.equal(batch.mixture, total)
     np.testing.assert_allclose(batch.sources.abs().amax(2), planner.plan(0, 100).gain, rtol=1e-5)
 
 
 def test_labels_and_events_and_sources_tell_the_same(cache: ClipCache):
-    scenes = InfiniteScenes(planner_of(cache, n_sources=(0, 3)))
+    scenes = IsolatedScenes(planner_of(cache, n_sources=(0, 3)))
     batch = scenes.batch(0, 60)
     assert batch.labels.dtype == np.int64
     np.testing.assert_array_equal(batch.labels >= 0, batch.sources.abs().amax(2) > 0)
@@ -190,7 +191,7 @@ def test_a_crop_without_sound_is_drawn_again_twenty_times_and_then_is_silence(tm
     """All but the last 100 samples are zero, so that of the 2001 crops 1901 hold no sound."""
     cache = cache_of(tmp_path, {"cat/0": np.r_[np.zeros(3900), 0.5 * np.ones(100)], "dog/0": noise(0, 4000)})
     planner = planner_of(cache, ("cat", "dog"))
-    plan, batch = planner.plan(0, 2000), InfiniteScenes(planner).batch(0, 2000)
+    plan, batch = planner.plan(0, 2000), IsolatedScenes(planner).batch(0, 2000)
     cat = plan.clip == 0
     silent = cat & (plan.label < 0)
     assert stats.binomtest(int(silent.sum()), 2000, (1901 / 2001) ** 21).pvalue > SURE
@@ -198,7 +199,7 @@ def test_a_crop_without_sound_is_drawn_again_twenty_times_and_then_is_silence(tm
     assert stats.kstest((plan.start[cat & ~silent] - 1901) / 100, "uniform").pvalue > SURE
     np.testing.assert_array_equal(batch.labels, plan.label)
     np.testing.assert_array_equal(batch.sources.abs().amax(2) == 0, silent)
-    scene = InfiniteScenes(planner).scene(int(np.flatnonzero(silent.any(1))[0]))
+    scene = IsolatedScenes(planner).scene(int(np.flatnonzero(silent.any(1))[0]))
     assert [source.label for source in scene.sources] == ["dog"]
 
 
@@ -217,7 +218,7 @@ def test_no_crop_is_quieter_than_its_share_of_the_clip(tmp_path: Path, min_peak:
 def test_an_all_silent_clip_is_silence_in_every_scene(tmp_path: Path):
     """A corpus that decodes files refuses it; others may hold one."""
     cache = cache_of(tmp_path, {"cat/0": np.zeros(4000), "dog/0": noise(0, 4000)})
-    batch = InfiniteScenes(planner_of(cache, ("cat", "dog"), min_peak=0.0)).batch(0, 20)
+    batch = IsolatedScenes(planner_of(cache, ("cat", "dog"), min_peak=0.0)).batch(0, 20)
     assert (np.sort(batch.labels, 1) == [-1, 1]).all() and torch.isfinite(batch.mixture).all()
 
 
@@ -240,7 +241,7 @@ def short(tmp_path_factory: pytest.TempPathFactory) -> ClipCache:
 
 def test_a_short_clip_sounds_whole_and_anywhere(short: ClipCache):
     planner = planner_of(short, ("cat", "dog"), short_clips="pad")
-    plan, batch = planner.plan(0, 4000), InfiniteScenes(planner).batch(0, 50)
+    plan, batch = planner.plan(0, 4000), IsolatedScenes(planner).batch(0, 50)
     cut = plan.clip == 0
     assert (plan.start[cut] == 0).all() and (plan.length[cut] == 500).all()
     assert plan.onset[cut].min() == 0 and plan.onset[cut].max() == 1500
@@ -257,11 +258,11 @@ def test_a_short_clip_is_timed_where_it_sounds(short: ClipCache):
     planner = planner_of(short, ("cat", "dog"), short_clips="pad")
     plan = planner.plan(0, 30)
     for index in range(30):
-        scene = InfiniteScenes(planner).scene(index)
+        scene = IsolatedScenes(planner).scene(index)
         for slot, source in enumerate(scene.sources):
             on, off = plan.onset[index, slot], plan.onset[index, slot] + plan.length[index, slot]
             assert source.intervals_s == ((on / RATE_HZ, off / RATE_HZ),)
-    frame, clip = (WeakInfiniteScenes(planner, seen).batch(0, 30).events for seen in ("frame", "clip"))
+    frame, clip = (WeakScenes(planner, seen).batch(0, 30).events for seen in ("frame", "clip"))
     assert frame.on_s.any() and (clip.on_s == 0).all() and (clip.off_s == SECONDS).all()
     np.testing.assert_array_equal(frame.presence(), clip.presence())
 
@@ -283,7 +284,7 @@ def digest(mixture: torch.Tensor) -> str:
 
 @pytest.mark.parametrize("n_sources", [(2, 2), (0, 4)])
 def test_a_scene_is_a_row_of_any_batch_whatever_came_before(cache: ClipCache, n_sources: tuple[int, int]):
-    scenes = InfiniteScenes(planner_of(cache, n_sources=n_sources))
+    scenes = IsolatedScenes(planner_of(cache, n_sources=n_sources))
     small, big = scenes.batch(3, 6), scenes.batch(0, 24)
     assert torch.equal(big.mixture[18:], small.mixture) and torch.equal(big.sources[18:], small.sources)
     for row in (23, 0, 11):
@@ -292,21 +293,21 @@ def test_a_scene_is_a_row_of_any_batch_whatever_came_before(cache: ClipCache, n_
 
 def test_a_crop_drawn_again_is_the_same_in_any_batch(tmp_path: Path):
     cache = cache_of(tmp_path, {"cat/0": np.r_[np.zeros(9000), noise(1, 3000)], "dog/0": noise(0, 4000)})
-    scenes = InfiniteScenes(planner_of(cache, ("cat", "dog")))
+    scenes = IsolatedScenes(planner_of(cache, ("cat", "dog")))
     whole = scenes.batch(0, 64).mixture
     assert all(torch.equal(scenes.batch(index, 1).mixture[0], whole[index]) for index in range(64))
 
 
 def test_weak_and_isolated_batches_sound_the_same(cache: ClipCache):
     planner = planner_of(cache, n_sources=(1, 3))
-    weak, isolated = WeakInfiniteScenes(planner, "frame").batch(2, 16), InfiniteScenes(planner).batch(2, 16)
+    weak, isolated = WeakScenes(planner, "frame").batch(2, 16), IsolatedScenes(planner).batch(2, 16)
     assert torch.equal(weak.mixture, isolated.mixture) and type(weak) is WeakBatch
     for field in dataclasses.fields(Events):
         np.testing.assert_array_equal(getattr(weak.events, field.name), getattr(isolated.events, field.name))
 
 
 def test_weak_scenes_offer_batches_and_nothing_else(cache: ClipCache):
-    scenes = WeakInfiniteScenes(planner_of(cache), "frame")
+    scenes = WeakScenes(planner_of(cache), "frame")
     assert [name for name in dir(scenes) if not name.startswith("_")] == ["batch"]
 
 
@@ -314,13 +315,13 @@ def test_another_seed_split_setting_or_content_makes_other_scenes(cache: ClipCac
     changes: list[dict] = [
         {}, {"seed": 1}, {"split": "valid"}, {"content": "other"}, {"gain": (0.5, 0.9)}, {"classes": CLASSES[::-1]},
     ]  # fmt: skip
-    scenes = [InfiniteScenes(planner_of(cache, **change)).scene(0) for change in changes]
+    scenes = [IsolatedScenes(planner_of(cache, **change)).scene(0) for change in changes]
     assert len({digest(scene.mixture.audio) for scene in scenes}) == len(changes)
     assert len({scene.mixture.id for scene in scenes}) == len(changes)
 
 
 def test_no_two_scenes_are_the_same(cache: ClipCache):
-    scenes = InfiniteScenes(planner_of(cache))
+    scenes = IsolatedScenes(planner_of(cache))
     assert len({digest(mixture) for mixture in scenes.batch(0, 300).mixture}) == 300
     assert scenes.scene(7).mixture.id == scenes.scene_id(7) != scenes.scene_id(8)
 

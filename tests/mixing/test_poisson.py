@@ -22,7 +22,8 @@ from sepbench.corpora.urbansound8k import UrbanSound8K
 from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import Batch, WeakBatch, WeakTraining
-from sepbench.mixing.poisson import PoissonPlanner, PoissonScenes, PoissonSettings, WeakPoissonScenes
+from sepbench.mixing.poisson import PoissonPlanner, PoissonSettings
+from sepbench.mixing.scenes import IsolatedScenes, WeakScenes
 
 CLASSES = ("car_horn", "dog_bark", "gun_shot", "jackhammer", "siren")
 LENGTHS_MS = (200, 1000, 2500, 4000, 9000)
@@ -137,13 +138,13 @@ def test_a_class_without_clips_is_told():
 
 
 def test_sources_sum_to_the_mixture(cache: ClipCache):
-    batch = PoissonScenes(planner_of(cache)).batch(0, 40)
+    batch = IsolatedScenes(planner_of(cache)).batch(0, 40)
     assert batch.mixture.shape == (40, 4 * RATE_HZ) and batch.sources.shape == (40, 5, 4 * RATE_HZ)
     assert (batch.sources.sum(1) - batch.mixture).abs().max() < 1e-6
 
 
 def test_labels_name_the_sources_that_sound(cache: ClipCache):
-    batch = PoissonScenes(planner_of(cache)).batch(0, 40)
+    batch = IsolatedScenes(planner_of(cache)).batch(0, 40)
     sounds = batch.sources.abs().amax(2).numpy() > 0
     np.testing.assert_array_equal(batch.labels, np.where(sounds, np.arange(5), -1))
     assert batch.labels.dtype == np.int64 and 0 < sounds.mean() < 1
@@ -156,12 +157,12 @@ def test_a_mixture_is_its_cuts_at_their_places(cache: ClipCache):
     for i, scene in enumerate(plan.scene):
         a, n, to = 16 * plan.cut_ms[i], 16 * plan.length_ms[i], 16 * plan.onset_ms[i]
         expected[scene, to : to + n] += plan.gain[i] * cache.audio(plan.clip[i], a, a + n).astype(np.float64)
-    found = np.stack([PoissonScenes(planner).scene(7 + i).mixture.audio[0].numpy() for i in range(3)])
+    found = np.stack([IsolatedScenes(planner).scene(7 + i).mixture.audio[0].numpy() for i in range(3)])
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_class_is_silent_outside_its_events(cache: ClipCache):
-    scene = PoissonScenes(planner_of(cache)).scene(3)
+    scene = IsolatedScenes(planner_of(cache)).scene(3)
     for source in scene.sources:
         audio = source.audio.clone()
         assert audio.abs().max() > 0
@@ -171,7 +172,7 @@ def test_a_class_is_silent_outside_its_events(cache: ClipCache):
 
 
 def test_a_scene_is_a_row_of_any_batch(cache: ClipCache):
-    scenes = PoissonScenes(planner_of(cache))
+    scenes = IsolatedScenes(planner_of(cache))
     big, small = scenes.batch(0, 24), scenes.batch(3, 6)
     assert torch.equal(big.mixture[18:24], small.mixture)
     for row in range(24):
@@ -216,7 +217,7 @@ def digest(mixture: torch.Tensor) -> str:
 class Mixtures(Dataset):
     """Batches as a training loop's workers would make them."""
 
-    def __init__(self, scenes: WeakPoissonScenes):
+    def __init__(self, scenes: WeakScenes):
         self.scenes = scenes
 
     def __len__(self) -> int:
@@ -228,7 +229,7 @@ class Mixtures(Dataset):
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_workers_change_nothing(synthetic: ClipCache):
-    batches = Mixtures(WeakPoissonScenes(planner_of(synthetic), "frame"))
+    batches = Mixtures(WeakScenes(planner_of(synthetic), "frame"))
     alone = list(DataLoader(batches, batch_size=None))
     shared_out = list(DataLoader(batches, batch_size=None, num_workers=4))
     assert len(alone) == 6 and all(map(torch.equal, alone, shared_out))
@@ -239,12 +240,13 @@ def test_another_process_makes_the_same_scenes(synthetic: ClipCache, tmp_path: P
         "import sys, hashlib, pathlib\n"
         "from sepbench.corpora.cache import open_cache\n"
         "from sepbench.corpora.synthetic import Synthetic\n"
-        "from sepbench.mixing.poisson import PoissonPlanner, PoissonSettings, WeakPoissonScenes\n"
+        "from sepbench.mixing.poisson import PoissonPlanner, PoissonSettings\n"
+        "from sepbench.mixing.scenes import WeakScenes\n"
         f"corpus = Synthetic({CLASSES})\n"
         "cache = open_cache(corpus, corpus.clips[::12], 16000, pathlib.Path(sys.argv[1]))\n"
         "planner = PoissonPlanner(cache.clips, range(len(cache.clips)), "
         f"{CLASSES}, PoissonSettings(5.0, 4.0, (0.5, 4.0), (-30.0, -25.0)), cache.content_hash, 'test', 0, cache)\n"
-        "mixture = WeakPoissonScenes(planner, 'frame').batch(3, 4).mixture\n"
+        "mixture = WeakScenes(planner, 'frame').batch(3, 4).mixture\n"
         "print(hashlib.blake2b(mixture.numpy().tobytes()).hexdigest())\n"
     )
     where = str(Path(sepbench.__file__).parents[1])
@@ -252,18 +254,18 @@ def test_another_process_makes_the_same_scenes(synthetic: ClipCache, tmp_path: P
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True,
         env={"PYTHONPATH": where, "PYTHONHASHSEED": "7"},
     )  # fmt: skip
-    assert run.stdout.strip() == digest(WeakPoissonScenes(planner_of(synthetic), "frame").batch(3, 4).mixture)
+    assert run.stdout.strip() == digest(WeakScenes(planner_of(synthetic), "frame").batch(3, 4).mixture)
 
 
 def test_another_seed_split_setting_or_content_makes_other_scenes(synthetic: ClipCache):
     changes: list[dict] = [{}, {"seed": 1}, {"split": "valid"}, {"content": "other"}, {"settings": settings(5.5)}]
-    scenes = [PoissonScenes(planner_of(synthetic, **change)).scene(0) for change in changes]
+    scenes = [IsolatedScenes(planner_of(synthetic, **change)).scene(0) for change in changes]
     assert len({digest(scene.mixture.audio) for scene in scenes}) == len(changes)
     assert len({scene.mixture.id for scene in scenes}) == len(changes)
 
 
 def test_no_two_scenes_are_the_same(synthetic: ClipCache):
-    mixtures = PoissonScenes(planner_of(synthetic)).batch(0, 100).mixture
+    mixtures = IsolatedScenes(planner_of(synthetic)).batch(0, 100).mixture
     assert len({digest(mixture) for mixture in mixtures}) == 100
 
 
@@ -276,7 +278,7 @@ def names(kind: type) -> set[str]:
 
 def test_weak_and_isolated_batches_sound_the_same(cache: ClipCache):
     planner = planner_of(cache)
-    weak, isolated = WeakPoissonScenes(planner, "frame").batch(2, 16), PoissonScenes(planner).batch(2, 16)
+    weak, isolated = WeakScenes(planner, "frame").batch(2, 16), IsolatedScenes(planner).batch(2, 16)
     assert torch.equal(weak.mixture, isolated.mixture)
     for name in names(Events):
         np.testing.assert_array_equal(getattr(weak.events, name), getattr(isolated.events, name))
@@ -286,20 +288,20 @@ def test_a_weak_batch_has_no_place_for_a_source(synthetic: ClipCache):
     assert names(WeakBatch) == {"mixture", "events"}
     assert names(Batch) - names(WeakBatch) == {"sources", "labels"}
     assert names(Events) == {"scene", "label", "on_s", "off_s", "n_scenes", "n_classes"}
-    batch = WeakPoissonScenes(planner_of(synthetic), "frame").batch(0, 4)
+    batch = WeakScenes(planner_of(synthetic), "frame").batch(0, 4)
     assert type(batch) is WeakBatch
     assert not vars(batch).keys() - names(WeakBatch)
 
 
 def test_weak_scenes_offer_batches_and_nothing_else(synthetic: ClipCache):
-    scenes = WeakPoissonScenes(planner_of(synthetic), "frame")
+    scenes = WeakScenes(planner_of(synthetic), "frame")
     assert [name for name in dir(scenes) if not name.startswith("_")] == ["batch"]
     assert names(WeakTraining) == {"scenes", "valid", "folder", "seed", "progress"}
 
 
 def test_clip_labels_hide_times(synthetic: ClipCache):
     planner = planner_of(synthetic)
-    clip, frame = (WeakPoissonScenes(planner, seen).batch(0, 30).events for seen in ("clip", "frame"))
+    clip, frame = (WeakScenes(planner, seen).batch(0, 30).events for seen in ("clip", "frame"))
     assert np.array_equal(clip.presence(), frame.presence())
     assert (clip.on_s == 0).all() and (clip.off_s == 4.0).all()
     assert len(clip.scene) == frame.presence().sum()  # nor is it told how often a class sounds

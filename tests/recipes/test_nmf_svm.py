@@ -35,7 +35,7 @@ def method_of(task: TaskInfo = SMALL, seed: int = 0, sets: tuple[str, ...] = (),
 
 def fit_anew(scenes: Sounds | None = None, **rest):
     method = method_of(**rest)
-    method.fit(Training(scenes or Sounds(), Sounds(1), Path("unused"), 0, QUIET))
+    method.fit(Training(scenes or Sounds(), Sounds(1), Path("unused"), 0, QUIET, None, None, Path("unused")))
     return method
 
 
@@ -104,7 +104,7 @@ def test_clean_sounds_are_known(blind):
 
 
 def test_a_fit_says_what_it_cost(tmp_path: Path):
-    cost = method_of().fit(Training(Sounds(), Sounds(1), tmp_path, 0, QUIET))["svm"]
+    cost = method_of().fit(Training(Sounds(), Sounds(1), tmp_path, 0, QUIET, None, None, tmp_path))["svm"]
     assert cost["crops"] == 60 and 0 < cost["points"] <= 60 and cost["valid_accuracy"] == 1.0 and cost["seconds"] > 0
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from sepbench.corpora.base import Clip, Corpus, describe
 from sepbench.corpora.class_folders import ClassFolders
 from sepbench.corpora.esc50 import Esc50
+from sepbench.corpora.fuss import Fuss
+from sepbench.corpora.joined import PLUS, Joined, same_recordings
 from sepbench.corpora.synthetic import Synthetic
 from sepbench.corpora.urbansound8k import UrbanSound8K
 from sepbench.errors import UserError, nearest
@@ -20,23 +22,60 @@ FROM_FILES: dict[str, Callable[[Path, Sequence[str] | None], Corpus]] = {
 }
 CORPORA: dict[str, Callable[..., Corpus]] = {"synthetic": Synthetic, **FROM_FILES}
 
+RELEASES: dict[str, Callable[[Path, str], Fuss]] = {"fuss": Fuss}  # scenes that lie ready on disk, and no clips to mix
+
 
 def open_corpus(name: str, data: Mapping[str, str] | None = None, classes: Sequence[str] | None = None) -> Corpus:
-    """The corpus `name` with the clips of `classes` (None: all of them).
+    """The corpus `name`, or several joined by "+", with the clips of `classes` (None: all of them).
 
     `data` maps corpus names to folders (--data NAME=DIR); where it is silent, SEPBENCH_DATA_<NAME> is asked. UserError
     for an unknown corpus or class, and where the folder is unknown or does not hold the corpus.
     """
-    for asked in (name, *(data or ())):
-        if asked not in CORPORA:
-            raise UserError(f"No corpus '{asked}'; there are {', '.join(sorted(CORPORA))}.{nearest(asked, CORPORA)}")
+    parts = corpus_parts(name)
+    for asked in data or ():
+        if asked not in RELEASES:
+            corpus_parts(asked)
+    if len(parts) == 1:
+        return _open_one(name, data, classes)
+    return Joined({part: _open_one(part, data, None) for part in parts}, classes)
+
+
+def _open_one(name: str, data: Mapping[str, str] | None, classes: Sequence[str] | None) -> Corpus:
     if name not in FROM_FILES:
         return CORPORA[name](classes)
+    return FROM_FILES[name](folder_of(name, data), classes)
+
+
+def open_release(name: str, data: Mapping[str, str] | None, room: str) -> Fuss:
+    """The scenes of a release, dry or as in a room. UserError where it is none, or is not where `data` says."""
+    if name not in RELEASES:
+        known = ", ".join(RELEASES)
+        raise UserError(f"task.corpus is '{name}', whose clips have to be mixed; this task has its scenes from {known}.")
+    return RELEASES[name](folder_of(name, data), room)
+
+
+def folder_of(name: str, data: Mapping[str, str] | None) -> Path:
+    """Where `data` or SEPBENCH_DATA_<NAME> says that a corpus or a release lies. UserError where neither does."""
     variable = f"SEPBENCH_DATA_{name.upper()}"
     folder = (data or {}).get(name) or os.environ.get(variable)
     if not folder:
-        raise UserError(f"No folder given for the corpus '{name}'. Pass --data {name}=DIR, or set {variable}=DIR.")
-    return FROM_FILES[name](Path(folder).expanduser(), classes)
+        raise UserError(f"No folder given for '{name}'. Pass --data {name}=DIR, or set {variable}=DIR.")
+    return Path(folder).expanduser()
 
 
-__all__ = ["CORPORA", "Clip", "Corpus", "describe", "open_corpus"]
+def corpus_parts(name: str) -> list[str]:
+    """The corpora that `name` joins, one as a rule. UserError for one that is not known, and for one that comes twice."""
+    parts = name.split(PLUS)
+    for part in parts:
+        if part not in CORPORA:
+            close = nearest(part, CORPORA)
+            raise UserError(f"No corpus '{part}'; there are {', '.join(sorted(CORPORA))}.{close}")
+    if len(set(parts)) < len(parts):
+        raise UserError(f"'{name}' joins a corpus with itself. Name each once.")
+    return parts
+
+
+__all__ = [
+    "CORPORA", "RELEASES", "Clip", "Corpus", "corpus_parts", "describe", "folder_of", "open_corpus", "open_release",
+    "same_recordings",
+]  # fmt: skip

@@ -24,8 +24,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from sepbench.corpora.base import Clip, Corpus, sorted_clips
-from sepbench.corpora.files import FileCorpus
 from sepbench.corpora.fingerprints import Fingerprints
+from sepbench.corpora.joined import path_of
 from sepbench.corpora.loudness import START_UP_MS, cut_loudness_lufs, k_weighted_energy_prefix, samples_per_point
 from sepbench.errors import UserError
 
@@ -114,10 +114,7 @@ def cache_root() -> Path:
 def clip_contents(corpus: Corpus, clips: Sequence[Clip], root: Path) -> tuple[str, ...]:
     """The fingerprint of each clip, remembered under `root` so that a file is read again only where it has changed."""
     with Fingerprints(root / "fingerprints.json") as known:
-        return tuple(
-            known.of(corpus.path(clip) if isinstance(corpus, FileCorpus) else None, partial(corpus.fingerprint, clip))
-            for clip in clips
-        )
+        return tuple(known.of(path_of(corpus, clip), partial(corpus.fingerprint, clip)) for clip in clips)
 
 
 def content_hash(clips: Sequence[Clip], contents: Sequence[str], sample_rate_hz: int) -> str:

@@ -27,6 +27,7 @@ _BSS = (
     f"museval:v4|window=1s|hop=1s|filters=512|frames=median|silent=undefined|infinite=undefined|assign={_BY_SEPARATION}"
 )
 _ACTIVE = "active=>-20dB:quietest_reference|no_reference=any_not_silent"
+_FUSS_PAIRS = f"zero_mean=0|assign={_BY_SEPARATION}|clip=±100|estimate=>-20dB:quietest_reference|sources={{}}|pairs=pooled"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,9 @@ METRICS: dict[str, Metric] = {
         Metric("bss_isr", "dB", 1, _BSS, True, _MUSEVAL),
         Metric("bss_sir", "dB", 1, _BSS, True, _MUSEVAL),
         Metric("bss_sar", "dB", 1, _BSS, True, _MUSEVAL),
+        Metric("fuss_si_snr_1", "dB", 1, _FUSS_PAIRS.format("1"), True, _FUSS),
+        *(Metric(f"fuss_si_snri_{n}", "dB", 1, _FUSS_PAIRS.format(n), True, _FUSS, "mixture") for n in (2, 3, 4)),
+        Metric("fuss_si_snri", "dB", 1, _FUSS_PAIRS.format("2-4"), True, _FUSS, "mixture"),
         Metric("under_separation", "ratio", 1, _ACTIVE, False, _FUSS),
         Metric("equal_separation", "ratio", 1, _ACTIVE, True, _FUSS),
         Metric("over_separation", "ratio", 1, _ACTIVE, False, _FUSS),
@@ -85,6 +89,10 @@ METRICS: dict[str, Metric] = {
 GROUPS: dict[str, tuple[str, ...]] = {
     "bss_eval": ("bss_sdr", "bss_isr", "bss_sir", "bss_sar"),
     "source_detection": ("source_precision", "source_recall", "source_f_measure"),
+    "fuss": (
+        "fuss_si_snr_1", "fuss_si_snri_2", "fuss_si_snri_3", "fuss_si_snri_4", "fuss_si_snri",
+        "under_separation", "equal_separation", "over_separation",
+    ),
     "separation_rate": ("under_separation", "equal_separation", "over_separation"),
     "f_measure": ("f_measure_frame", "f_measure_clip"),
 }

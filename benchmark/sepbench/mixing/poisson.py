@@ -8,16 +8,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from sepbench.corpora.base import Clip
 from sepbench.corpora.cache import ClipCache
 from sepbench.errors import UserError
 from sepbench.labels import Events
-from sepbench.method import Batch, WeakBatch
 from sepbench.mixing.levels import gains
 from sepbench.mixing.members import Members
-from sepbench.scene import Mixture, Scene, Source
+from sepbench.mixing.scenes import Heard
 
 MAX_REDRAWS = 100
 
@@ -46,7 +44,7 @@ class PoissonSettings:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PoissonPlan:
     """Which cut of which clip sounds when, one entry per event, ordered by scene."""
 
     scene: np.ndarray  # (event,), index in the batch
@@ -60,13 +58,30 @@ class Plan:
     n_scenes: int
     n_classes: int
 
+    @property
+    def labels(self) -> np.ndarray:
+        """(scene, class): the class where it sounds, else -1."""
+        return np.where(self.events().presence() > 0, np.arange(self.n_classes), -1)
+
     def events(self) -> Events:
         on_s = self.onset_ms / 1000
         return Events(self.scene, self.label, on_s, on_s + self.length_ms / 1000, self.n_scenes, self.n_classes)
 
+    def heard(self) -> list[Heard]:
+        """The classes of the first scene, each in the slot of its own number, with all their events."""
+        found: list[Heard] = []
+        for label in np.unique(self.label[self.scene == 0]).tolist():
+            own = np.flatnonzero((self.scene == 0) & (self.label == label))
+            on_s, off_s = self.onset_ms[own] / 1000, (self.onset_ms[own] + self.length_ms[own]) / 1000
+            found.append((label, label, tuple(sorted(zip(on_s.tolist(), off_s.tolist())))))
+        return found
+
 
 class PoissonPlanner:
-    """Draws plans. Needs no audio: durations are enough, and then no event is redrawn for being silent."""
+    """Draws plans. Needs no audio: durations are enough, and then no event is redrawn for being silent.
+
+    A slot belongs to a class, so that the events of a class are one source.
+    """
 
     def __init__(
         self,
@@ -80,21 +95,22 @@ class PoissonPlanner:
         cache: ClipCache | None = None,
     ):
         self.settings, self.classes, self.cache = settings, tuple(classes), cache
+        self.seconds = settings.seconds
         self.scene_ms = round(settings.seconds * 1000)
         self.members = Members(clips, members, self.classes, split)
         self.clips = clips
         if cache is None:
             self.clip_ms = np.array([max(round(clip.seconds * 1000), 1) for clip in clips])
         else:
-            self.samples_per_ms = cache.sample_rate_hz // 1000
-            self.clip_ms = np.asarray(cache.length) // self.samples_per_ms
+            self.sample_rate_hz = cache.sample_rate_hz
+            self.clip_ms = np.asarray(cache.length) // (cache.sample_rate_hz // 1000)
         drawn_from = "|".join(sorted(clips[i].key for i in members))
         identity = f"poisson-1|{content}|{drawn_from}|{split}|{seed}|{','.join(self.classes)}|{settings}"
         self.key = np.frombuffer(hashlib.blake2b(identity.encode(), digest_size=16).digest(), np.uint64)
         self.id = hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
         self.counts = _truncated_poisson(settings.rate)
 
-    def plan(self, first: int, size: int) -> Plan:
+    def plan(self, first: int, size: int) -> PoissonPlan:
         """Scenes first ... first + size - 1."""
         uniforms = [self._uniforms(index) for index in range(first, first + size)]
         scene = np.repeat(np.arange(size), [len(u) for u in uniforms])
@@ -113,7 +129,32 @@ class PoissonPlanner:
             raise UserError(
                 f"Clip '{clip.key}' of class '{clip.label}' is silent wherever it is cut. Leave it out of the corpus."
             )
-        return Plan(scene=scene, n_scenes=size, n_classes=len(self.classes), **drawn)
+        return PoissonPlan(scene=scene, n_scenes=size, n_classes=len(self.classes), **drawn)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.classes), self.scene_ms * (self.sample_rate_hz // 1000)
+
+    def render(self, plan: PoissonPlan, sources: np.ndarray | None) -> np.ndarray:
+        """Mixtures (scene, time); `sources` (scene, class, time), if given, is filled too, with the same roundings."""
+        cache = self.cache
+        if cache is None:
+            raise ValueError("a planner without a cache can plan, not sound")
+        per_ms = cache.sample_rate_hz // 1000
+        mixture = np.zeros((plan.n_scenes, self.shape[1]), np.float32)
+        if sources is not None:
+            sources[:] = 0
+        factor = (plan.gain * cache.scale[plan.clip]).astype(np.float32)
+        first = np.asarray(cache.offset)[plan.clip] + plan.cut_ms * per_ms
+        length, onset = plan.length_ms * per_ms, plan.onset_ms * per_ms
+        spare = np.empty(mixture.shape[1], np.float32)
+        for i, (a, n, to) in enumerate(zip(first.tolist(), length.tolist(), onset.tolist())):
+            sound = np.multiply(cache.samples[a : a + n], factor[i], out=spare[:n], dtype=np.float32)
+            scene = plan.scene[i]
+            mixture[scene, to : to + n] += sound
+            if sources is not None:
+                sources[scene, plan.label[i], to : to + n] += sound
+        return mixture
 
     def _random(self, index: int, attempt: int = 0, event: int = 0) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=self.key, counter=[0, attempt, event, index]))
@@ -146,82 +187,6 @@ class PoissonPlanner:
             "level_lufs": level,
             "gain": gain,
         }
-
-
-class WeakPoissonScenes:
-    """Batches of mixtures with their labels: what it hands out has no place for a source."""
-
-    def __init__(self, planner: PoissonPlanner, labels_seen: str):
-        if planner.cache is None:
-            raise ValueError("a planner without a cache can plan, not sound")
-        self._planner, self._labels_seen = planner, labels_seen
-
-    def batch(self, index: int, size: int) -> WeakBatch:
-        """Batch `index` of `size` scenes: a pure function of both."""
-        plan = self._planner.plan(index * size, size)
-        mixture = _render(plan, self._planner, None)
-        events = plan.events()
-        if self._labels_seen == "clip":
-            events = events.whole_clip(self._planner.settings.seconds)
-        return WeakBatch(torch.from_numpy(mixture), events)
-
-
-class PoissonScenes:
-    """Batches with sources, and single scenes with their whole truth."""
-
-    def __init__(self, planner: PoissonPlanner):
-        if planner.cache is None:
-            raise ValueError("a planner without a cache can plan, not sound")
-        self.planner = planner
-
-    def batch(self, index: int, size: int) -> Batch:
-        plan, mixture, sources = self._sound(index * size, size)
-        events = plan.events()
-        labels = np.where(events.presence() > 0, np.arange(events.n_classes), -1)
-        return Batch(torch.from_numpy(mixture), events, torch.from_numpy(sources), labels)
-
-    def scene_id(self, index: int) -> str:
-        """The name of scene `index`, known without mixing it."""
-        return f"{self.planner.id}-{index:06d}"
-
-    def scene(self, index: int) -> Scene:
-        plan, mixture, sources = self._sound(index, 1)
-        rate = self.planner.samples_per_ms * 1000
-        found = []
-        for label, name in enumerate(self.planner.classes):
-            own = np.flatnonzero(plan.label == label)
-            if len(own):
-                on_s, off_s = plan.onset_ms[own] / 1000, (plan.onset_ms[own] + plan.length_ms[own]) / 1000
-                intervals = tuple(sorted(zip(on_s.tolist(), off_s.tolist())))
-                found.append(Source(torch.from_numpy(sources[0, label]), name, intervals))
-        audio = torch.from_numpy(mixture)  # (channel, time), as a batch of one scene is a scene of one channel
-        return Scene(Mixture(audio, rate, self.scene_id(index)), tuple(found))
-
-    def _sound(self, first: int, size: int) -> tuple[Plan, np.ndarray, np.ndarray]:
-        plan = self.planner.plan(first, size)
-        sources = np.zeros(
-            (size, len(self.planner.classes), self.planner.scene_ms * self.planner.samples_per_ms), np.float32
-        )
-        return plan, _render(plan, self.planner, sources), sources
-
-
-def _render(plan: Plan, planner: PoissonPlanner, sources: np.ndarray | None) -> np.ndarray:
-    """Mixtures (scene, time); `sources` (scene, class, time), if given, is filled too, with the same roundings."""
-    cache, per_ms = planner.cache, planner.samples_per_ms
-    assert cache is not None
-    mixture = np.zeros((plan.n_scenes, planner.scene_ms * per_ms), np.float32)
-    factor = (plan.gain * cache.scale[plan.clip]).astype(np.float32)
-    first = np.asarray(cache.offset)[plan.clip] + plan.cut_ms * per_ms
-    length, onset = plan.length_ms * per_ms, plan.onset_ms * per_ms
-    spare = np.empty(mixture.shape[1], np.float32)
-    samples = cache.samples
-    for i, (a, n, to) in enumerate(zip(first.tolist(), length.tolist(), onset.tolist())):
-        sound = np.multiply(samples[a : a + n], factor[i], out=spare[:n], dtype=np.float32)
-        scene = plan.scene[i]
-        mixture[scene, to : to + n] += sound
-        if sources is not None:
-            sources[scene, plan.label[i], to : to + n] += sound
-    return mixture
 
 
 def _truncated_poisson(rate: float) -> np.ndarray:

@@ -12,6 +12,8 @@ from sepbench.errors import UserError, nearest
 from sepbench.tasks.class_sets import CLASS_SETS
 from sepbench.tasks.splits import DISJOINT, SHARED_POOL
 
+READY = "ready"  # the kind of mixing of tasks whose scenes lie ready on disk
+
 
 def known_tasks() -> list[str]:
     return sorted(path.stem for path in Path(__file__).parent.glob("*.yaml"))
@@ -25,6 +27,19 @@ def load_task(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     return _laid_over(yaml.safe_load(text), overrides, "task")
 
 
+def corpus_of(name: str, asked: str | None, data: Iterable[str], otherwise: str | None) -> str:
+    """The corpus of a task's clips: what is `asked` for, else its own where all that joins in it is in `data`, else the other.
+
+    UserError where another corpus is asked for than the release that the task is.
+    """
+    task = load_task(name, {})
+    own: str = task["corpus"]
+    if is_ready(task) and asked not in (None, own):
+        raise UserError(f"--corpus {asked}: {name} is a release, of which nothing is mixed. Leave it away.")
+    given = is_ready(task) or all(part in data for part in own.split("+"))
+    return asked or (own if given else otherwise or own)
+
+
 def _laid_over(base: dict[str, Any], overrides: Mapping[str, Any], path: str) -> dict[str, Any]:
     result = dict(base)
     for key, value in overrides.items():
@@ -33,6 +48,11 @@ def _laid_over(base: dict[str, Any], overrides: Mapping[str, Any], path: str) ->
         inner = isinstance(base[key], dict) and isinstance(value, Mapping)
         result[key] = _laid_over(base[key], value, f"{path}.{key}") if inner else value
     return result
+
+
+def is_ready(task: Mapping[str, Any]) -> bool:
+    """Whether the task is a release whose scenes lie ready on disk, so that none are mixed and no other corpus will do."""
+    return (task.get("mixing") or {}).get("kind") == READY
 
 
 def settled(task: Mapping[str, Any], changed: Iterable[str] = ()) -> dict[str, Any]:
@@ -45,8 +65,9 @@ def settled(task: Mapping[str, Any], changed: Iterable[str] = ()) -> dict[str, A
     if "class_set" in task:
         result |= _classes(task, "class_set" in changed)
     _check_read(result, set(changed))
-    if result["splits"].get("protocol") == SHARED_POOL:
-        result["scenes"] = {**result["scenes"], "seen": 0}  # the test itself is of the training clips
+    if result["splits"].get("protocol") == SHARED_POOL or is_ready(task):
+        # the test itself is of the training clips; or nothing is mixed, and so nothing mixed anew
+        result["scenes"] = {**result["scenes"], "seen": 0}
     return result
 
 
@@ -73,12 +94,17 @@ UNREAD = {  # settings of the splits that nobody reads
         ("splits.by", "splits.train", "splits.valid", "splits.test", "splits.shares", "scenes.seen"),
         "every clip serves all splits", f"task.splits.protocol={DISJOINT}",
     ),
+    READY: (("scenes.seen",), "no new scenes can be made of a release", "task.scenes.test=1000"),
 }  # fmt: skip
 
 
 def _check_read(task: Mapping[str, Any], changed: set[str]) -> None:
     splits = task["splits"]
-    paths, why, remedy = UNREAD.get(SHARED_POOL if splits.get("protocol") == SHARED_POOL else splits["by"], ((), "", ""))
+    if "mixing.kind" in changed:
+        raise UserError("--set task.mixing.kind: belongs to the task, as what else it sets up does. Choose another task.")
+    shared = splits.get("protocol") == SHARED_POOL
+    of = READY if is_ready(task) else SHARED_POOL if shared else splits["by"]
+    paths, why, remedy = UNREAD.get(of, ((), "", ""))
     unread = [path for path in paths if path in changed]
     if unread:
         option = "--split" if unread[0] == "splits.by" else f"--set task.{unread[0]}"

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sepbench.corpora import open_corpus
-from sepbench.corpora.cache import ClipCache, open_cache
+from sepbench.corpora import Clip, Corpus, open_corpus, same_recordings
+from sepbench.corpora.cache import ClipCache, cache_root, open_cache
 from sepbench.errors import UserError, nearest
-from sepbench.mixing.infinite import InfinitePlanner, InfiniteScenes, InfiniteSettings, WeakInfiniteScenes
-from sepbench.mixing.poisson import PoissonPlanner, PoissonScenes, PoissonSettings, WeakPoissonScenes
+from sepbench.mixing.infinite import InfinitePlanner, InfiniteSettings
+from sepbench.mixing.pairs import PairsPlanner, PairsSettings
+from sepbench.mixing.poisson import PoissonPlanner, PoissonSettings
+from sepbench.mixing.scenes import IsolatedScenes, Planner, WeakScenes, WholeScenes
 from sepbench.scene import Scene, TaskInfo
-from sepbench.tasks.settings import known_tasks
+from sepbench.tasks.settings import is_ready, known_tasks
 from sepbench.tasks.splits import split_clips
 
-Planner = PoissonPlanner | InfinitePlanner
+MixerSettings = PoissonSettings | InfiniteSettings | PairsSettings
+PLANNERS: dict[type, Callable[..., Planner[Any]]] = {
+    PoissonSettings: PoissonPlanner,
+    InfiniteSettings: InfinitePlanner,
+    PairsSettings: PairsPlanner,
+}
 
 CLIPS_OF = {
     "train": "train",
@@ -31,6 +39,11 @@ class FirstScenes:
 
     scenes: Any
     n: int
+
+    @property
+    def id(self) -> str:
+        """The same for the same scenes, and for as many."""
+        return f"{self.scenes.id}-{self.n}"
 
     def batch(self, index: int, size: int) -> Any:
         size = min(size, self.n)
@@ -53,18 +66,24 @@ class Task:
         """The recordings whose clips serve `split`."""
         return sorted({self.cache.clips[i].recording for i in self.members[split]})
 
+    def in_test(self, corpus: str, recordings: Iterable[str]) -> set[str]:
+        """Which of these recordings of `corpus` serve the test."""
+        comparable = same_recordings(corpus, self.config["corpus"])
+        return set(self.recordings("test")) & set(recordings) if comparable else set()
+
     @property
     def scored(self) -> list[str]:
         """The splits that a run is scored on."""
         return [split for split in ("test", "seen") if self.n_scenes(split)]
 
-    def planner(self, split: str, seed: int) -> Planner:
+    def planner(self, split: str, seed: int) -> Any:
         """What draws the scenes of `split`."""
-        cache, settings = self.cache, mixer_settings(self.config, split)
-        members, classes, content = self.members[CLIPS_OF[split]], self.info.classes, cache.content_hash
-        if isinstance(settings, InfiniteSettings):
-            return InfinitePlanner(cache.clips, members, classes, settings, content, split, seed, cache)
-        return PoissonPlanner(cache.clips, members, classes, settings, content, split, seed, cache)
+        return self._planner(split, seed, mixer_settings(self.config, split))
+
+    def _planner(self, split: str, seed: int, settings: MixerSettings) -> Any:
+        cache, members = self.cache, self.members[CLIPS_OF[split]]
+        drawn = (cache.clips, members, self.info.classes, settings, cache.content_hash, split, seed, cache)
+        return PLANNERS[type(settings)](*drawn)
 
     def scenes_hash(self, split: str) -> str:
         """The same for the same scenes of a split that is scored: as many, of the same sounds, drawn by the same rules.
@@ -74,16 +93,27 @@ class Task:
         """
         return f"{self.planner(split, int(self.config['scenes']['seed'])).id}-{self.n_scenes(split)}"
 
-    def weak(self, split: str, seed: int, labels_seen: str) -> WeakPoissonScenes | WeakInfiniteScenes:
+    def weak(self, split: str, seed: int, labels_seen: str) -> WeakScenes:
         """Batches without sources; with `labels_seen` clip, without times too."""
-        planner = self.planner(split, seed)
-        if isinstance(planner, InfinitePlanner):
-            return WeakInfiniteScenes(planner, labels_seen)
-        return WeakPoissonScenes(planner, labels_seen)
+        return WeakScenes(self.planner(split, seed), labels_seen)
 
-    def isolated(self, split: str, seed: int) -> PoissonScenes | InfiniteScenes:
-        planner = self.planner(split, seed)
-        return InfiniteScenes(planner) if isinstance(planner, InfinitePlanner) else PoissonScenes(planner)
+    def isolated(self, split: str, seed: int) -> WholeScenes:
+        return IsolatedScenes(self.planner(split, seed))
+
+    def clips(self, split: str, seed: int) -> IsolatedScenes | None:
+        """The labelled clips of `split` one by one, each class as often as any other; as long and loud as in its scenes.
+
+        None where the scenes are not made of clips with a source each.
+        """
+        settings = mixer_settings(self.config, split)
+        if isinstance(settings, PoissonSettings):
+            return None
+        return IsolatedScenes(self._planner(split, seed, settings.single()))
+
+    @property
+    def shared(self) -> Path:
+        """Where a run may keep what others can use again."""
+        return cache_root() / "trained"
 
     def first(self, split: str, scenes: Any) -> FirstScenes:
         """As many distinct scenes as the task has for `split`."""
@@ -93,26 +123,41 @@ class Task:
         """Scene `index` of a split that is scored: the same for every run of the task."""
         return self.to_score(split).scene(index)
 
-    def to_score(self, split: str) -> PoissonScenes | InfiniteScenes:
+    def to_score(self, split: str) -> WholeScenes:
         """The scenes of a split that is scored, the same for every run of the task."""
         return self.isolated(split, int(self.config["scenes"]["seed"]))
 
 
-def mixer_settings(config: Mapping[str, Any], split: str) -> PoissonSettings | InfiniteSettings:
+def mixer_settings(config: Mapping[str, Any], split: str) -> MixerSettings:
     """What the scenes of `split` are drawn by."""
     mixing = config["mixing"]
     if mixing["kind"] == "infinite":
-        most, fewest, gain = mixing["sources"], mixing["fewest_sources"], mixing["gain"]
-        if not isinstance(gain, (list, tuple)):
-            raise UserError(f"task.mixing.gain is {gain}; wanted two numbers, the lower one first, such as [0.5, 1.0].")
         return InfiniteSettings(
-            n_sources=(most if fewest is None else fewest, most), seconds=float(config["seconds"]), gain=tuple(gain),
+            n_sources=_counts(mixing), seconds=float(config["seconds"]), gain=_range(mixing, "gain", "[0.5, 1.0]"),
             min_peak=mixing["min_peak"], limit=mixing["limit"], short_clips=mixing["short_clips"],
         )  # fmt: skip
+    if mixing["kind"] == "pairs":
+        return PairsSettings(
+            n_sources=_counts(mixing), seconds=float(config["seconds"]), draw=mixing["draw"],
+            level_dbfs=_range(mixing, "level_dbfs", "[-28.0, -22.0]"), min_peak=mixing["min_peak"],
+        )  # fmt: skip
     if mixing["kind"] != "poisson":
-        raise UserError(f"task.mixing.kind is '{mixing['kind']}'; wanted infinite or poisson.")
+        raise UserError(f"task.mixing.kind is '{mixing['kind']}'; wanted infinite, pairs or poisson.")
     rate = mixing["rate"] if split in ("train", "valid") else mixing["test_rate"] or mixing["rate"]
     return poisson_settings(config, rate)
+
+
+def _counts(mixing: Mapping[str, Any]) -> tuple[int, int]:
+    """Fewest and most sources."""
+    fewest, most = mixing["fewest_sources"], mixing["sources"]
+    return most if fewest is None else fewest, most
+
+
+def _range(mixing: Mapping[str, Any], name: str, such_as: str) -> tuple[Any, ...]:
+    found = mixing[name]
+    if not isinstance(found, (list, tuple)):
+        raise UserError(f"task.mixing.{name} is {found}; wanted two numbers, the lower one first, such as {such_as}.")
+    return tuple(found)
 
 
 def poisson_settings(config: Mapping[str, Any], rate: float) -> PoissonSettings:
@@ -130,16 +175,16 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
         raise UserError(
             f"task.name: there is no task '{config['name']}'; known: {', '.join(known)}.{nearest(config['name'], known)}"
         )
-    if len(set(config["classes"])) < len(config["classes"]):
-        raise UserError(f"task.classes: {', '.join(config['classes'])} names a class twice. Name each once.")
+    if is_ready(config):
+        from sepbench.tasks.ready import build_ready
+
+        return build_ready(config, data, to_fit)
     if config["sample_rate_hz"] % 1000 or config["sample_rate_hz"] <= 0:
         raise UserError(
             f"task.sample_rate_hz is {config['sample_rate_hz']}; wanted a multiple of 1000, such as 16000 or 44000: scenes are "
             "laid out in whole milliseconds. Clips of any rate are resampled to it."
         )
-    info = task_info(config)
-    corpus = open_corpus(config["corpus"], data, list(config["classes"]))
-    clips = tuple(clip for clip in corpus.clips if clip.foreground or not config["foreground_only"])
+    corpus, clips, config = open_clips(config, data)
     cache = open_cache(corpus, clips, int(config["sample_rate_hz"]), progress=progress)
     classes = tuple(config["classes"])
     scored = [split for split in ("test", "seen") if config["scenes"][split]]
@@ -150,21 +195,30 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
         )
     needed = {CLIPS_OF[split] for split in drawn_on}
     members = split_clips(cache.clips, config["splits"], classes, corpus.name, sorted(needed))
-    task = Task(config, info, cache, members)
+    task = Task(config, task_info(config), cache, members)
     for split in drawn_on:
         task.planner(split, 0)  # a class without clips, or a rate of 0, is told before anything is trained
     return task
 
 
+def open_clips(config: Mapping[str, Any], data: Mapping[str, str]) -> tuple[Corpus, tuple[Clip, ...], dict[str, Any]]:
+    """The corpus, those clips of it that the task uses, and the settings with all their classes written out."""
+    listed = config["classes"]
+    if listed is not None and len(set(listed)) < len(listed):
+        raise UserError(f"task.classes: {', '.join(listed)} names a class twice. Name each once.")
+    corpus = open_corpus(config["corpus"], data, listed)
+    clips = tuple(clip for clip in corpus.clips if clip.foreground or not config["foreground_only"])
+    return corpus, clips, {**config, "classes": listed or sorted({clip.label for clip in clips})}
+
+
 def task_info(config: Mapping[str, Any]) -> TaskInfo:
-    """What a method is told of the task."""
-    fewest, most = _n_sources(config)
-    return TaskInfo(
-        tuple(config["classes"]), int(config["sample_rate_hz"]), 1, most, float(config["seconds"]), fewest
-    )
+    """What a method is told of the task, whose classes are written out."""
+    if is_ready(config):
+        from sepbench.tasks.ready import ready_info
 
-
-def _n_sources(config: Mapping[str, Any]) -> tuple[int, int]:
-    """Fewest and most in a scene. Events of one class make one source, so that there are as many as classes at most."""
-    settings = mixer_settings(config, "train")
-    return settings.n_sources if isinstance(settings, InfiniteSettings) else (1, len(config["classes"]))
+        return ready_info(config)
+    settings, classes = mixer_settings(config, "train"), tuple(config["classes"])
+    # events of one class make one source of a Poisson scene, so that there are as many as classes at most
+    fewest, most = (1, len(classes)) if isinstance(settings, PoissonSettings) else settings.n_sources
+    rate, seconds = int(config["sample_rate_hz"]), float(config["seconds"])
+    return TaskInfo(classes, rate, 1, most, seconds, fewest, isinstance(settings, PairsSettings))
