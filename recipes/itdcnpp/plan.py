@@ -1,0 +1,97 @@
+"""Which embedding each iteration is given, and which options go together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sepbench.errors import UserError
+from sepbench.scene import TaskInfo
+
+
+def kinds_of(settings: Any, task: TaskInfo) -> tuple[str, ...]:
+    """The embedding of each iteration; none of them where no network learns. UserError for options that contradict.
+
+    A first network has no estimates to listen to, so that without an oracle it is given the mixture's.
+    """
+    params = settings.params
+    if params.network == "binary_mask":
+        _check_binary(params)
+        return ()
+    for check in (_check_embeddings, _check_classifier, _check_gate, _check_loss):
+        check(settings, task)
+    first = params.embeddings if params.oracle or params.embeddings == "none" else "mixture"
+    return (first,) if params.network == "tdcn" else (first, params.embeddings)
+
+
+def _check_binary(params: Any) -> None:
+    wanted = {"embeddings": "none", "oracle": False, "classifier": "pretrained", "basis": "stft"}
+    for name, value in wanted.items():
+        if getattr(params, name) != value:
+            raise UserError(
+                f"--{name} {_plain(getattr(params, name))}: --network binary_mask learns nothing and hears "
+                "nobody: it takes the true "
+                f"sources' spectra. Give it --{name} {_plain(value)}."
+            )
+
+
+def _check_embeddings(settings: Any, task: TaskInfo) -> None:
+    params = settings.params
+    of_sources = params.embeddings in ("all", "soft_or")
+    if params.oracle and not of_sources:
+        raise UserError(
+            f"--embeddings {params.embeddings}: has no part of the true sources, which --oracle true is about. "
+            "Choose --embeddings all "
+            "or soft_or, or --oracle false."
+        )
+    if params.network == "tdcn" and of_sources and not params.oracle:
+        raise UserError(
+            f"--embeddings {params.embeddings}: hears separated sources, and with --network tdcn there are none "
+            "yet. Choose --embeddings "
+            "mixture or none, --network itdcn, or --oracle true."
+        )
+
+
+def _check_classifier(settings: Any, task: TaskInfo) -> None:
+    params = settings.params
+    if params.classifier != "pretrained" and params.embeddings == "none":
+        raise UserError(
+            f"--classifier {params.classifier}: with --embeddings none the classifier conditions nothing, so "
+            "nothing can tune it. "
+            "Leave it pretrained, or choose embeddings."
+        )
+    if params.classifier != "pretrained" and params.oracle:
+        raise UserError(
+            f"--classifier {params.classifier}: an oracle's embeddings are those of the classifier as it was "
+            "trained. Leave it "
+            "pretrained, or choose --oracle false."
+        )
+
+
+def _check_gate(settings: Any, task: TaskInfo) -> None:
+    params, channels = settings.params, settings.sizes.channels
+    if params.integration != "gate" or params.embeddings == "none":
+        return
+    if params.condition_at == "coefficients":
+        raise UserError(
+            "--integration gate: multiplies a block's input, and --condition-at coefficients is before all of them. Choose "
+            "--condition-at first or all."
+        )
+    if params.embedding_channels != channels:
+        raise UserError(
+            f"--integration gate: wants as many embedding channels as the network has ({channels}), got "
+            f"{params.embedding_channels}. "
+            f"Add --embedding-channels {channels}."
+        )
+
+
+def _check_loss(settings: Any, task: TaskInfo) -> None:
+    if settings.params.loss == "snr" and task.min_sources < task.max_sources:
+        raise UserError(
+            f"--loss snr: is not defined for silence, and scenes of this task have {task.min_sources} to "
+            f"{task.max_sources} sources. "
+            "Choose --loss thresholded."
+        )
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower()
