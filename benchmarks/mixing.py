@@ -35,7 +35,8 @@ import torch
 from sepbench.corpora import open_corpus
 from sepbench.corpora.cache import ClipCache, open_cache
 from sepbench.machine import tune_allocator
-from sepbench.mixing.poisson import Plan, PoissonPlanner, PoissonScenes, PoissonSettings, WeakPoissonScenes
+from sepbench.mixing.poisson import PoissonPlan, PoissonPlanner, PoissonSettings
+from sepbench.mixing.scenes import IsolatedScenes, WeakScenes
 
 CLASSES = ("car_horn", "dog_bark", "gun_shot", "jackhammer", "siren")
 RATE_HZ, SECONDS = 16000, 10.0
@@ -62,8 +63,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_wav(cache, members, Path(folder))
         mixers: dict[str, Mixer] = {
-            "sepbench, mixtures": lambda first, n: in_batches(WeakPoissonScenes(planner, "frame"), first, n),
-            "sepbench, mixtures and sources": lambda first, n: in_batches(PoissonScenes(planner), first, n),
+            "sepbench, mixtures": lambda first, n: in_batches(WeakScenes(planner, "frame"), first, n),
+            "sepbench, mixtures and sources": lambda first, n: in_batches(IsolatedScenes(planner), first, n),
             "numpy, pyloudnorm on each cut": lambda first, n: plain_numpy(cache, planner.plan(first, n)),
             "scaper, in memory": lambda first, n: with_scaper(Path(folder), cache, planner.plan(first, n)),
         }
@@ -85,7 +86,7 @@ def arguments() -> argparse.Namespace:
     return given
 
 
-def in_batches(scenes: WeakPoissonScenes | PoissonScenes, first: int, n: int) -> np.ndarray:
+def in_batches(scenes: WeakScenes | IsolatedScenes, first: int, n: int) -> np.ndarray:
     """The last mixtures of n scenes that are mixed as a training loop would ask for them: (BATCH, time)."""
     for index in range(first // BATCH, (first + n) // BATCH):
         mixture = scenes.batch(index, BATCH).mixture
@@ -105,7 +106,7 @@ def wav_of(folder: Path, cache: ClipCache, clip: int) -> Path:
     return folder / "foreground" / cache.clips[clip].label / f"{clip}.wav"
 
 
-def plain_numpy(cache: ClipCache, plan: Plan) -> np.ndarray:
+def plain_numpy(cache: ClipCache, plan: PoissonPlan) -> np.ndarray:
     """The same mixtures from the same cache, with each cut measured by itself: (scene, time)."""
     mixture = np.zeros((plan.n_scenes, round(SECONDS * RATE_HZ)), np.float32)
     for i, scene in enumerate(plan.scene):
@@ -117,7 +118,7 @@ def plain_numpy(cache: ClipCache, plan: Plan) -> np.ndarray:
     return mixture
 
 
-def with_scaper(folder: Path, cache: ClipCache, plan: Plan) -> list[np.ndarray]:
+def with_scaper(folder: Path, cache: ClipCache, plan: PoissonPlan) -> list[np.ndarray]:
     """The same events through scaper: nothing is drawn by it and nothing written."""
     mixtures = []
     for scene in range(plan.n_scenes):

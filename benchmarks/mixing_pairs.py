@@ -31,7 +31,9 @@ import torch
 
 from sepbench.corpora import open_corpus
 from sepbench.corpora.cache import ClipCache, open_cache
-from sepbench.mixing.infinite import MAX_REDRAWS, InfinitePlanner, InfiniteScenes, InfiniteSettings, WeakInfiniteScenes
+from sepbench.mixing.crops import MAX_REDRAWS
+from sepbench.mixing.infinite import InfinitePlanner, InfiniteSettings
+from sepbench.mixing.scenes import IsolatedScenes, WeakScenes
 from sepbench.provenance import machine
 from sepbench.tasks.class_sets import ESC10
 
@@ -54,7 +56,7 @@ def main() -> None:
     planner = InfinitePlanner(cache.clips, members, ESC10, settings, cache.content_hash, "train", 0, cache)
     plain = Plain(cache, given.sources)
     check(planner, plain)
-    weak, isolated = WeakInfiniteScenes(planner, "clip"), InfiniteScenes(planner)
+    weak, isolated = WeakScenes(planner, "clip"), IsolatedScenes(planner)
     batch = torch.zeros(BATCH, given.sources + 1, N)
     mixers: dict[str, Mixer] = {
         OURS: lambda index: isolated.batch(index, BATCH),
@@ -126,7 +128,7 @@ class Plain:
 
 def check(planner: InfinitePlanner, plain: Plain) -> None:
     """That plain numpy mixes the same scenes from the same crops."""
-    plan, batch = planner.plan(0, BATCH), InfiniteScenes(planner).batch(0, BATCH)
+    plan, batch = planner.plan(0, BATCH), IsolatedScenes(planner).batch(0, BATCH)
     for scene in range(BATCH):
         crops = np.zeros(plan.label.shape[1:] + (N,), np.float32)
         for slot in np.flatnonzero(plan.label[scene] >= 0):

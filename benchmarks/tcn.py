@@ -31,13 +31,13 @@ machine.threads(asked.threads)
 import torch
 from torch import Tensor, nn
 
+from sepbench.blocks.frames_first import turned
 from sepbench.loading import load_from
 from sepbench.recipe import load_recipe
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "tcn.json"
 FOLDER = HERE.parent / "recipes" / "sepclsnet"
-turned = load_from(FOLDER, "frames_first.py", "turned")
 
 
 def with_modules(separator: nn.Module) -> nn.Module:

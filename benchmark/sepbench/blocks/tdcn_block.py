@@ -73,7 +73,7 @@ def _weights(g: Tensor, x: Tensor) -> Tensor:
 def _prelu_norm(x: Tensor, numbers: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(batch, frame, channel) -> the same, and each channel's mean and 1 / deviation, (batch, 1, channel)."""
     bent = _bent(x, numbers)
-    mean = _mean(bent)
+    mean = _mean(bent).to(x.dtype)
     centred = bent.sub_(mean)
     rate = (_mean_product(centred, centred) + EPSILON).rsqrt()
     return _scaled(centred, numbers, rate), mean, rate
@@ -93,8 +93,10 @@ def _scaled(centred: Tensor, numbers: Tensor, rate: Tensor) -> Tensor:
 
 
 def _mean(x: Tensor) -> Tensor:
-    """Over frames, in at least float32."""
-    return x.sum(1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)) / x.shape[1]
+    """Over frames, in at least float32. bfloat16 is added up in float32 anyway, and asked for that it would be copied first."""
+    wide = torch.promote_types(x.dtype, torch.float32)
+    total = x.sum(1, keepdim=True, dtype=wide if x.dtype == torch.float16 else None)  # float16 ends at 65,504
+    return total.to(wide) / x.shape[1]
 
 
 def _mean_product(one: Tensor, other: Tensor) -> Tensor:
