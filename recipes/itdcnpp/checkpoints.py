@@ -39,13 +39,22 @@ def keep_classifier(network: SoundClassifier, path: Path, classes: Sequence[str]
     keep(network, path, {name: json.dumps(fact) for name, fact in facts.items()})
 
 
-def names_classes(path: Path) -> bool:
-    """Whether a safetensors file is one that `keep_classifier` wrote. UserError where it cannot be read."""
+def classes_in(path: Path) -> tuple[str, ...] | None:
+    """The classes of a file that `keep_classifier` wrote; None where it is another. UserError where it cannot be read."""
     try:
+        if not _is_safetensors(path):
+            return None
         with safe_open(path, "pt") as file:
-            return "classes" in (file.metadata() or {})
+            told = (file.metadata() or {}).get("classes")
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from None
+    return None if told is None else tuple(json.loads(told))
+
+
+def _is_safetensors(path: Path) -> bool:
+    """By its head: eight bytes of length, then JSON."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def recall_classifier(network: SoundClassifier, path: Path, classes: Sequence[str]) -> dict[str, Any]:
@@ -79,11 +88,10 @@ def load_classifier(
     its `names` are None), or the weights of another network: its first key that differs is named.
     """
     try:
-        with path.open("rb") as file:
-            head = file.read(9)
+        ours_by_head = _is_safetensors(path)
     except OSError as error:
         raise _unreadable(path, error) from None
-    if head[8:] == b"{":  # safetensors: eight bytes of length, then JSON
+    if ours_by_head:
         ours = SoundClassifier(len(classes), sample_rate_hz, width, hop)
         recall_classifier(ours, path, classes)
         return ours

@@ -17,7 +17,7 @@ from sepbench.method import Batch, Training
 from sepbench.scene import Estimate, Mixture, Scene, TaskInfo
 from sepbench.training import Schedule, answering, check_sizes, precision_on, train
 
-from .checkpoints import keep_classifier, load_classifier, names_classes
+from .checkpoints import classes_in, keep_classifier, load_classifier
 from .classifier import SoundClassifier
 from .embeddings import guidance_loss, soft_or
 from .losses import COSTS, QUIET, pairing_costs
@@ -86,8 +86,10 @@ class Itdcnpp:
         return SoundClassifier(len(self.task.classes), self.task.sample_rate_hz, sizes.classifier_width, sizes.classifier_hop)
 
     def _brought(self, file: Path) -> SoundClassifier | PannsMobileNet:
+        """What a file holds. A task that names no classes takes those of any classifier for conditions, and none as labels."""
         sizes, task = self.settings.sizes, self.task
-        return load_classifier(file, task.classes, task.sample_rate_hz, sizes.classifier_width, sizes.classifier_hop)
+        classes = task.classes or classes_in(file) or ()
+        return load_classifier(file, classes, task.sample_rate_hz, sizes.classifier_width, sizes.classifier_hop)
 
     def _loss(self, batch: Batch) -> dict[str, Tensor]:
         """The separation loss of every iteration, each with its own permutation (section 3.1), and the guidance (3.6)."""
@@ -148,7 +150,7 @@ class Itdcnpp:
 
     def _classes(self, estimate: Tensor) -> Tensor | None:
         """The probability of each of the task's classes: (batch, source, time) -> (batch, source, class)."""
-        if self.classifier is None or self.classifier.names is None:
+        if self.classifier is None or self.classifier.names != self.task.classes:
             return None
         assert self.network is not None
         last = list(self.network.iterations)[-1]
@@ -197,7 +199,7 @@ class Itdcnpp:
         """One safetensors file per iteration, and the classifier's."""
         keep_all(self._networks(), folder)
         if isinstance(self.classifier, SoundClassifier):
-            keep_classifier(self.classifier, folder / CLASSIFIER, self.task.classes, {})
+            keep_classifier(self.classifier, folder / CLASSIFIER, self.classifier.names or (), {})
         elif self.classifier is not None:
             keep(self.classifier, folder / CLASSIFIER)
 
@@ -209,7 +211,7 @@ class Itdcnpp:
         """The classifier that `save` has kept: one that was taught says its classes, the public one does not."""
         if not file.is_file():
             return None
-        if names_classes(file):
+        if classes_in(file) is not None:
             return self._brought(file)
         public = PannsMobileNet(self.task.sample_rate_hz, self.settings.sizes.classifier_hop)
         recall(public, file)

@@ -542,6 +542,12 @@ def test_a_classifier_of_another_run_conditions_this_one(tmp_path):
     assert cost.keys() == {"separator"}
     for name, value in first.classifier.state_dict().items():
         assert torch.equal(value, other.classifier.state_dict()[name]), name
+    nameless = tiny(replace(SMALL, classes=()), untaught=False, **EMBEDDINGS["all"], classifier_checkpoint=str(file))
+    nameless.fit(training(tmp_path, folder=tmp_path / "nameless", clips=None, valid_clips=None))
+    nameless.save(tmp_path / "nameless weights")
+    nameless.load(tmp_path / "nameless weights")
+    batch = Tones(7).batch(0, 2)
+    assert nameless.classifier.n_classes == 3 and nameless.separate(given(nameless, batch))[0].labels is None
     strange = replace(SMALL, classes=("low", "mid", "shrill"))
     with pytest.raises(UserError, match=r"classes low, mid, high \(3\); the task has low, mid, shrill"):
         tiny(strange, untaught=False, **EMBEDDINGS["all"], classifier_checkpoint=str(file)).fit(training(tmp_path))
