@@ -57,7 +57,7 @@ ROOM_OF = {  # files that are one room together
     "check_figures": "check", "check_pairing": "check", "check_print": "check", "tolerances": "check", "freeze": "check",
     "recipe_yaml": "recipe", "schema": "recipe", "settings": "recipe", "loading": "recipe",
     "tables_facts": "tables", "tables_format": "tables", "tables_fuss": "tables", "tables_gap": "tables", "tables_grid": "tables",
-    "tables_paper": "tables",
+    "tables_paper": "tables", "tables_ties": "tables",
 }  # fmt: skip
 DOORS = {
     "click": {"cli", "options"},

@@ -211,6 +211,25 @@ def test_methods_that_cannot_be_told_apart_share_a_letter(tmp_path: Path) -> Non
     table = named(tables_of(tmp_path), "urban_events")
     ties = {name: cell(table, name, "Tie group").show() for name in ("best", "rival", "floor")}
     assert ties["best"] == ties["rival"] == "a" and ties["floor"] == "b"
+    (note,) = (note for note in table.notes if "not separable" in note)
+    start, tied = note.split(": ")
+    assert start == "SI-SDRi, not separable by these scenes (paired, 95 %)" and sorted(tied[:-1].split(" | ")) == ["best", "rival"]
+
+
+def test_nothing_is_called_not_separable_where_all_are_told_apart(tmp_path: Path) -> None:
+    for name, improvement in (("best", 5.0), ("floor", 0.0)):
+        scored(tmp_path, name, improvement)
+    assert not any("not separable" in note for note in named(tables_of(tmp_path), "urban_events").notes)
+
+
+def test_rows_of_a_paper_s_table_that_are_not_told_apart_are_named_by_column(tmp_path: Path, published: Path) -> None:
+    root = tmp_path / "runs"
+    for strategy, apart in (("fixed", 0.0), ("joint", 3.0)):  # equal rows in one column, others in the other
+        run(root, 3.0, changed={"classifier": "rnn", "strategy": strategy})
+        run(root, 3.0 + apart, changed={"strategy": strategy})
+    notes = [note for note in named(tables_of(root, published), "Table VI").notes if "not separable" in note]
+    both = "not separable by these scenes (paired, 95 %): RNN (mel-40) | 2D-CRNN (STFT)."
+    assert notes == [f"Fix classifier, {both}"]
 
 
 def test_runs_whose_scenes_have_another_hash_never_share_a_table(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sepbench.results import RunRecord, read_rows, read_runs
+from sepbench.results import RunRecord, read_runs
 from sepbench.tables_facts import (
     SHARED,
     SHARED_NOTE,
@@ -32,7 +32,7 @@ from sepbench.tables_format import Cell, Line, Table, render, text, without_empt
 from sepbench.tables_fuss import count_tables
 from sepbench.tables_gap import gap_tables
 from sepbench.tables_paper import paper_tables, read_published
-from sepbench.ties import tie_groups
+from sepbench.tables_ties import NOT_SEPARABLE, in_words, letters_of
 
 __all__ = ["Cell", "Line", "Table", "find_published", "list_runs", "make_tables", "render"]
 
@@ -175,7 +175,10 @@ def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     parts += [f"{len(task['classes'])} classes"] if "class_set" in task else []
     title = ", ".join([*parts, *([SHARED] if shares_clips(first) else []), split]) + gloss
     unasked = [name for name, metric in OF_METRICS.items() if not any(measures(run, metric) for run in runs)]
-    table = Table(title, tuple(headings), rows, _notes(runs, split, settings, tied_by), FOLDABLE)
+    tied = in_words(ties, labels)
+    by = "SI-SDRi by label" if tied_by == BY_LABEL else "SI-SDRi"
+    words = (f"{by}, {NOT_SEPARABLE}: {tied}.",) if tied else ()
+    table = Table(title, tuple(headings), rows, (*words, *_notes(runs, split, settings, tied_by)), FOLDABLE)
     return without_empty(table, ["Tie group", *unasked])
 
 
@@ -184,14 +187,9 @@ def _ties(runs: Sequence[RunRecord], split: str) -> tuple[dict[str, str], str]:
 
     That is SI-SDRi by separation, unless more runs have it by label (older runs have no other).
     """
-    scored = {
-        metric: [run for run in runs if figures_of(run, split, metric) and (run.path / "rows.parquet").is_file()]
-        for metric in (MAIN, BY_LABEL)
-    }
-    metric = max(scored, key=lambda name: len(scored[name]))  # the first of equals
-    if len(scored[metric]) < 2:
-        return {}, metric
-    return tie_groups({run.id: read_rows(run.path) for run in scored[metric]}, metric, split), metric
+    n_scored = {name: sum(figures_of(run, split, name) is not None for run in runs) for name in (MAIN, BY_LABEL)}
+    metric = max(n_scored, key=n_scored.__getitem__)  # the first of equals
+    return letters_of(runs, metric, split), metric
 
 
 def _compared(

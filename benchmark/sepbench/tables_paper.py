@@ -23,6 +23,7 @@ from sepbench.tables_facts import (
 )
 from sepbench.tables_format import DASH, Line, Table
 from sepbench.tables_grid import Grid, Printed, Published, name_of
+from sepbench.tables_ties import column_note
 
 OTHER_PROTOCOL_NOTE = (
     f"The paper's figures are of {SHARED}: what it tests on, it has trained on. Ours here are not; those that are stand in a "
@@ -89,9 +90,12 @@ def _lines(
     notes: list[str] = []
     headings = _headings(lead, parts)
     for block in blocks:
+        here: list[Line] = []
         for part, row in _rows(parts):
             own = [run for run in block if run.config["recipe"] == part.recipe and not taught_elsewhere(run)]
-            lines += [line] if own and (line := part.line(row, own, headings, notes)) else []
+            here += [line] if own and (line := part.line(row, own, headings, notes)) else []
+        notes += _ties(lead, headings, here, block)
+        lines += here
     ids = {name for line in lines for cell in line.cells for name in cell.runs}
     shown = [run for block in blocks for run in block if run.id in ids]
     for part in parts:
@@ -99,6 +103,16 @@ def _lines(
         notes += [part.spec["note"]] if ours and part.spec.get("note") else []
         notes += _not_as_published(part, ours)
     return lines, notes
+
+
+def _ties(lead: Grid, headings: Sequence[str], lines: Sequence[Line], block: Sequence[RunRecord]) -> Iterator[str]:
+    """In which columns which rows are not told apart, for those columns that hold a figure of all classes."""
+    for i, heading in enumerate(headings):
+        column = next((column for column in lead.columns if name_of(column) == heading), None)
+        if column is not None and column.get("key", "all") == "all" and not column.get("metric"):
+            note = column_note(heading, 4 + i, lines, block, str(lead.spec["metric"]), lead.split)
+            if note:
+                yield note
 
 
 def _not_as_published(part: Grid, runs: Sequence[RunRecord]) -> Iterator[str]:

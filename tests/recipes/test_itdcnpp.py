@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from sepbench.blocks.permutation import best_order, chosen
+from sepbench.devices import choose_device
 from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.loading import load_from
@@ -567,3 +568,22 @@ def test_it_learns_to_tell_tones_apart_and_to_name_them(tmp_path):
         snr_db += (-costs[0].gather(1, order[0, :, None])).flatten().tolist()
         right += sum(answer.labels[j] == SMALL.classes[label] for j, label in zip(order[0].tolist(), labels))
     assert np.mean(snr_db) > 10 and right >= 18
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("options", [GUIDED, ORACLES["oracle all"], {**EMBEDDINGS["soft_or"], "basis": "learned"}])
+def test_a_gpu_answers_and_learns_as_a_cpu_does(options):
+    batch, found = Tones(7).batch(0, 3), []
+    try:
+        for name in ("cpu", "cuda"):
+            choose_device(name)
+            method = tiny(**options)
+            sounds = replace(batch, mixture=batch.mixture.to(name), sources=batch.sources.to(name))
+            method._loss(sounds)["loss"].backward()
+            norm = sum(each.grad.norm().item() for each in method.network.parameters() if each.grad is not None)
+            found.append((torch.stack([each.sources for each in method.separate(given(method, batch))]), norm))
+    finally:
+        choose_device("auto")
+    (one, norm), (other, norm_there) = found
+    torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+    assert norm == pytest.approx(norm_there, rel=1e-2)
