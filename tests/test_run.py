@@ -394,7 +394,7 @@ def test_a_test_never_scores_recordings_that_the_run_has_heard(sounds: Path, tmp
     [
         ("task.classes=[bark, bark]", "names a class twice"),
         ("task.sample_rate_hz=22050", "a multiple of 1000"),
-        ("task.name=urban_event", "Did you mean 'urban_events'"),
+        ("task.name=urban_event", "--set task.name: belongs to the task"),
         ("task.scenes.test=0|task.scenes.seen=0", "nothing would be scored"),
         ("task.mixing.cut_s=[1.0]", "wanted two numbers"),
         ("task.splits.test=[3]", "--set task.splits.by=fold"),

@@ -66,7 +66,7 @@ class Audit:
     parts: Mapping[str, Part]  # train, valid, test; a wrapped method's too. Those of training: of what was trained on
     learns: bool = True  # whether there is anything that could have been learnt from a clip
     trained_by: str | None = None  # the run that trained what this one tests
-    unknown: tuple[str, ...] = ()  # runs that it learnt from, too, and that keep no list of their clips
+    unknown: tuple[str, ...] = ()  # runs and files that it learnt from, too, and that keep no list of their clips
 
     @property
     def training(self) -> list[str]:
@@ -122,7 +122,7 @@ class Audit:
             shared = f"{len(total.same_audio)} of {len(test.clips or ())} test clips"
             return f"SAME AUDIO: {shared} hold the audio of a training clip under another name{said}."
         if self.unknown:
-            return f"unknown: {', '.join(self.unknown)} keeps no list of what it was trained on. Run it again."
+            return f"unknown: {', '.join(self.unknown)} keeps no list of what it was trained on. Run it again if it is a run."
         if self.protocol == RELEASED:
             return f"disjoint: no scene is in two lists{alone}."
         what = "recording" if alone else "clip, recording or audio"
@@ -218,7 +218,8 @@ def _of_config(
         heard, unknown = _heard(teacher)
         training |= {prefix + name: part for name, part in heard.items()}
     trained_by = learnt_by.id if learnt_by is not None and learns else None
-    return Audit(_protocol(config), {**training, TEST: own[TEST]}, learns, trained_by, unknown)
+    brought = tuple(str(config["params"][name]) for name in config.get("files") or {})  # whoever trained that
+    return Audit(_protocol(config), {**training, TEST: own[TEST]}, learns or bool(brought), trained_by, (*unknown, *brought))
 
 
 def _heard(record: RunRecord) -> tuple[dict[str, Part], tuple[str, ...]]:

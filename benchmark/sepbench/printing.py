@@ -14,7 +14,9 @@ def report(folders: Sequence[Path], results: Path) -> str:
 
     runs = [run for folder in folders for run in read_runs(folder)]
     lines = [render(make_tables(runs, find_published(results)))]
-    labelled = {run.path for run in runs if run.config["task"].get("classes")}  # separating files goes by class
+    labelled = {  # separating files goes by class, and nobody can tell an oracle what a file holds
+        run.path for run in runs if run.config["task"].get("classes") and run.config["supervision"] != "oracle"
+    }
     for folder in folders:
         lines.append(f"Run:     {folder}")
         for title, part in (("Listen:", "audio"), ("See:", "figures")):

@@ -13,7 +13,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 
 from sepbench.errors import UserError, nearest
 from sepbench.loading import load_from
-from sepbench.recipe_yaml import FILE, first_complaint, nearest_recipe, parsed, read_yaml
+from sepbench.recipe_yaml import FILE, content_of, first_complaint, nearest_recipe, parsed, read_yaml
 from sepbench.schema import (
     OPTION_NAME,
     Cell,
@@ -104,6 +104,9 @@ class Recipe(Part):
         """`values` of options in the options' own types. UserError for an unknown option or a value not allowed."""
         for name in values:
             if name not in self.options:
+                written = self._as_written or self
+                if name in written.task_params:
+                    raise UserError(f"{where}{name}: {self.name} has no such option on task {self.task}. Leave it away there.")
                 known = nearest(name, self.options) or f" Known: {', '.join(self.options)}."
                 raise UserError(f"{where}{name}: {self.name} has no such option.{known}")
         return {name: self.options[name].read(where + name, value) for name, value in values.items()}
@@ -231,6 +234,11 @@ class Recipe(Part):
         pairs = [(row, column) for row, column in itertools.product(found.rows, columns) if row.reaches(column)]
         cells = [{**found.when, **row.when, **column.when} for row, column in pairs]
         return [cell for i, cell in enumerate(cells) if cell not in cells[:i]]
+
+    def files(self, params: Mapping[str, Any]) -> dict[str, str]:
+        """A hash of what lies in each file that an option names. UserError where there is none, before anything is begun."""
+        named = {name: params[name] for name, option in self.params.items() if option.file and params[name] is not None}
+        return {name: content_of(f"--{name.replace('_', '-')}", Path(path).expanduser()) for name, path in named.items()}
 
     def tables_plain(self) -> dict[str, Any]:
         """The tables as plain dicts, for run.json."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,14 @@ def parsed(text: str) -> tuple[str, Any, str]:
             f"--set {text}: {value!r} is not YAML; write a number, text, null or a list such as [1, 2]."
         ) from None
     return path.strip(), found, value.strip()
+
+
+def content_of(flag: str, path: Path) -> str:
+    """A hash of the file that the option `flag` names. UserError where it cannot be read."""
+    try:
+        return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    except OSError as error:
+        raise UserError(f"{flag} {path}: cannot be read ({error.strerror}). Wanted a file.") from None
 
 
 def first_complaint(error: ValidationError) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,16 @@ def run_one(
     """Fit, score and keep one configuration; the folder of the run. Goes on where an earlier start stopped."""
     choose_device(device)
     began_s = time.perf_counter()
+    if files := recipe.files(config["params"]):
+        config = {**config, "files": files}
     task = build_task(config["task"], data, progress)
     config = {**config, "task": task.config}  # with all its classes, where they are those of the corpus
     method = build(recipe, config, task.info, inner_method(config, task))
     with _open(config, options, recipe, task, results, again) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
-            cost = _fit(method, config, task, folder.path, wall_s, progress)
+            with _nothing_left_of_what_never_began(folder.path):
+                cost = _fit(method, config, task, folder.path, wall_s, progress)
             _score(method, config, task, folder, wall_s, progress)
             _keep(method, config, task, folder, wall_s, cost)
     return folder.path
@@ -73,6 +77,17 @@ def test_run(
             learnt = {name: value for name, value in record.cost.items() if name not in MEASURED}
             _keep(method, config, task, folder, wall_s, learnt)
     return folder.path
+
+
+@contextmanager
+def _nothing_left_of_what_never_began(folder: Path) -> Iterator[None]:
+    """Where settings are refused before the first epoch is through, no folder says that a run was interrupted."""
+    try:
+        yield
+    except UserError:
+        if not any(file.is_file() for file in (folder / "checkpoints").rglob("*")) and not (folder / "fit.json").is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _is_wanted(folder: RunFolder, progress: Any) -> bool:

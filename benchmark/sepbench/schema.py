@@ -53,6 +53,7 @@ class Option(Part):
     max: float | None = None
     exclusive_min: float | None = None
     help: str = ""
+    file: bool = False  # whether it names a file, of which the run keeps a hash: another content makes another run
 
     @property
     def kind(self) -> Kind:

@@ -48,7 +48,17 @@ def classes_in(path: Path) -> tuple[str, ...] | None:
             told = (file.metadata() or {}).get("classes")
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from None
-    return None if told is None else tuple(json.loads(told))
+    try:
+        return None if told is None else _names(json.loads(told))
+    except (TypeError, ValueError):
+        raise _says_no_classes(path) from None
+
+
+def _names(told: Any) -> tuple[str, ...]:
+    """TypeError where it is no list of strings."""
+    if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+        raise TypeError
+    return tuple(told)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -63,11 +73,11 @@ def recall_classifier(network: SoundClassifier, path: Path, classes: Sequence[st
         with safe_open(path, "pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (the file is no dict)
             facts = {name: json.loads(fact) for name, fact in (file.metadata() or {}).items()}
-            known, rate_hz, summary = tuple(facts["classes"]), facts["sample_rate_hz"], dict(facts["summary"])
+            known, rate_hz, summary = _names(facts["classes"]), facts["sample_rate_hz"], dict(facts["summary"])
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from None
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: does not say which classes its logits are. Wanted {WANTED}. {OTHERWISE}") from None
+        raise _says_no_classes(path) from None
     if known != tuple(classes):
         raise UserError(
             f"{path}: holds classes {_unlike(known, classes)}; the task has {_unlike(classes, known)}. {OTHERWISE}"
@@ -118,6 +128,9 @@ def _fill(network: nn.Module, state: Mapping[str, Any], path: Path, advice: str)
     wrong = _first_difference(network.state_dict(), state)
     if wrong is not None:
         raise UserError(f"{path}: holds the weights of another network: {wrong}. {advice}")
+    strange = next((name for name, value in state.items() if not torch.isfinite(value.float()).all()), None)
+    if strange is not None:
+        raise UserError(f"{path}: '{strange}' holds numbers that are not finite. Restore the file. {OTHERWISE}")
     network.load_state_dict(dict(state))
 
 
@@ -141,5 +154,10 @@ def _unlike(names: Sequence[str], others: Sequence[str]) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> UserError:
-    reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
-    return UserError(f"{path}: cannot be read as a classifier ({reason.rstrip('.')}). Wanted {WANTED}. {OTHERWISE}")
+    """What torch says of a file that is none of its own is advice that nobody should follow, so it is left out."""
+    reason = getattr(error, "strerror", None) or "neither safetensors nor a torch checkpoint of weights alone"
+    return UserError(f"{path}: cannot be read as a classifier ({reason}). Wanted {WANTED}. {OTHERWISE}")
+
+
+def _says_no_classes(path: Path) -> UserError:
+    return UserError(f"{path}: does not say what its logits are of (classes, sample rate). Wanted {WANTED}. {OTHERWISE}")

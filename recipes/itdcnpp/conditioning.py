@@ -46,9 +46,10 @@ class Conditioning(nn.Module):
 
 
 def at_frames(values: Tensor, n_frames: int) -> Tensor:
-    """The nearest of the frames for each of `n_frames` over the same time: (..., frame) -> (..., n_frames).
+    """The nearest of the frames by index, the first to the first and the last to the last: (..., frame) -> (..., n_frames).
 
-    The first and last frames of both are centred on the first and last moment.
+    Of frames of 10 ms that is the nearest in time. Where a classifier decides less often, its last frame may lie up to a hop
+    before the end, and frames near it are drawn out by as much.
     """
     there = values.shape[-1]
     place = torch.arange(n_frames, device=values.device) * ((there - 1) / max(n_frames - 1, 1))

@@ -23,7 +23,7 @@ from .embeddings import guidance_loss, soft_or
 from .losses import COSTS, QUIET, pairing_costs
 from .networks import Heard, Itdcn, basis_of, listened
 from .panns import PannsMobileNet
-from .plan import kinds_of
+from .plan import check_loss, kinds_of
 from .teaching import teach
 
 CLASSIFIER = "classifier.safetensors"
@@ -32,17 +32,23 @@ CLASSIFIER = "classifier.safetensors"
 class Itdcnpp:
     """A classifier learns on single clips, then the separator that it conditions. An oracle is handed scenes."""
 
-    macs_per_s_outside_torch = 0.0  # pairing S estimates with S references is no part of an answer
-
     def __init__(self, settings: Any, task: TaskInfo):
         self.settings, self.task, self.device = settings, task, device()
         self.params = settings.params
-        self.kinds = kinds_of(settings, task)
+        self.kinds = kinds_of(settings)
         check_sizes(settings.sizes)
+        self.basis = basis_of(self.params, settings.sizes, task.sample_rate_hz).to(self.device)  # what every network's is like
         self.schedules = {name: Schedule.of(name, getattr(settings.train, name)) for name in ("classifier", "separator")}
         self.oracle = settings.supervision == "oracle"
         self.classifier: Any = None  # None: nobody names a class
         self.network: Itdcn | None = None
+
+    @property
+    def macs_per_s_outside_torch(self) -> float:
+        """Of the convolutions along time, three taps a channel, which are written out in products of elements."""
+        sizes, rate = self.settings.sizes, self.task.sample_rate_hz
+        per_frame = 3 * sizes.hidden * sizes.blocks * sizes.repeats * len(self.kinds)
+        return per_frame / (round(sizes.hop_ms * rate / 1000) / rate)
 
     def _built(self, classifier: Any) -> Itdcn:
         """The separator, its condition of the classifier's size; the same for the same seed."""
@@ -56,6 +62,7 @@ class Itdcnpp:
 
     def fit(self, training: Training) -> dict[str, Any]:
         """The classifier, unless one is brought along or was trained before; then the separator."""
+        check_loss(self.settings, self.task)
         for schedule in self.schedules.values():
             precision_on(self.device, schedule.precision)  # what this device cannot compute is told before anything is trained
         classifier, cost = self._classifier(training)
@@ -170,7 +177,7 @@ class Itdcnpp:
 
     def _binary(self, scene: Scene, mixture: Tensor, truth: Tensor) -> Estimate:
         """Each bin to the loudest source: "STFT binary mask" of Table 1."""
-        basis = basis_of(self.params, self.settings.sizes, self.task.sample_rate_hz).to(self.device)
+        basis = self.basis
         coefficients = basis.analyse(torch.cat([mixture[None], truth])[None])  # (1, signal, frame, bin)
         loudest = coefficients[:, 1:].abs().argmax(1, keepdim=True)
         each = torch.arange(self.task.max_sources, device=self.device)[:, None, None]
@@ -182,7 +189,7 @@ class Itdcnpp:
 
     def _trace(self, masks: Tensor) -> dict[str, Any]:
         """What pictures show: (source, frame, bin)."""
-        basis = basis_of(self.params, self.settings.sizes, self.task.sample_rate_hz)
+        basis = self.basis
         trace = {"masks": masks.transpose(1, 2), "mask_hop_s": basis.hop_s}
         trace["mask_start_s"] = (basis.hop - basis.window) / 2 / self.task.sample_rate_hz
         if self.params.basis == "learned":

@@ -65,7 +65,7 @@ class PannsMobileNet(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """(batch, time) at full scale = 1 -> logits (batch, class, frame), ceil((time // 10 ms + 1) / hop) frames."""
-        maps = self._log_mel(resample(audio.float(), self.sample_rate_hz, RATE_HZ))
+        maps = self._log_mel(audio)
         n_frames = -(-maps.shape[-1] // self.hop)
         end = -maps.shape[-1] % STRIDE
         maps = pad(maps, (PATCH // 2, PATCH - STRIDE - PATCH // 2 + end), value=SILENCE_DB)
@@ -75,8 +75,9 @@ class PannsMobileNet(nn.Module):
         return merge(logits.float(), n_splits)[..., :n_frames]
 
     def _log_mel(self, audio: Tensor) -> Tensor:
-        """(batch, time) at 32 kHz -> dB (batch, 1, mel, frame), in float32 whatever autocast says."""
+        """(batch, time) -> dB (batch, 1, mel, frame), in float32 whatever autocast says."""
         with torch.autocast(audio.device.type, enabled=False):
+            audio = resample(audio.float(), self.sample_rate_hz, RATE_HZ)
             power = self.spectrogram_extractor["stft"](audio)  # (batch, bin, frame)
             mel = linear(power.transpose(1, 2), self.logmel_extractor["melW"].T)
             return 10 * mel.clamp_min(LEAST_POWER).log10().transpose(1, 2)[:, None]

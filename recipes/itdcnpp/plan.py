@@ -8,7 +8,7 @@ from sepbench.errors import UserError
 from sepbench.scene import TaskInfo
 
 
-def kinds_of(settings: Any, task: TaskInfo) -> tuple[str, ...]:
+def kinds_of(settings: Any) -> tuple[str, ...]:
     """The embedding of each iteration; none of them where no network learns. UserError for options that contradict.
 
     A first network has no estimates to listen to, so that without an oracle it is given the mixture's.
@@ -17,24 +17,24 @@ def kinds_of(settings: Any, task: TaskInfo) -> tuple[str, ...]:
     if params.network == "binary_mask":
         _check_binary(params)
         return ()
-    for check in (_check_embeddings, _check_classifier, _check_gate, _check_loss):
-        check(settings, task)
+    for check in (_check_embeddings, _check_classifier, _check_gate):
+        check(settings)
     first = params.embeddings if params.oracle or params.embeddings == "none" else "mixture"
     return (first,) if params.network == "tdcn" else (first, params.embeddings)
 
 
 def _check_binary(params: Any) -> None:
-    wanted = {"embeddings": "none", "oracle": False, "classifier": "pretrained", "basis": "stft"}
+    wanted = {"embeddings": "none", "oracle": False, "classifier": "pretrained", "basis": "stft", "classifier_checkpoint": None}
     for name, value in wanted.items():
         if getattr(params, name) != value:
             raise UserError(
-                f"--{name} {_plain(getattr(params, name))}: --network binary_mask learns nothing and hears "
+                f"--{name.replace('_', '-')} {_plain(getattr(params, name))}: --network binary_mask learns nothing and hears "
                 "nobody: it takes the true "
-                f"sources' spectra. Give it --{name} {_plain(value)}."
+                f"sources' spectra. Give it --{name.replace('_', '-')} {_plain(value)}."
             )
 
 
-def _check_embeddings(settings: Any, task: TaskInfo) -> None:
+def _check_embeddings(settings: Any) -> None:
     params = settings.params
     of_sources = params.embeddings in ("all", "soft_or")
     if params.oracle and not of_sources:
@@ -51,7 +51,7 @@ def _check_embeddings(settings: Any, task: TaskInfo) -> None:
         )
 
 
-def _check_classifier(settings: Any, task: TaskInfo) -> None:
+def _check_classifier(settings: Any) -> None:
     params = settings.params
     if params.classifier != "pretrained" and params.embeddings == "none":
         raise UserError(
@@ -67,7 +67,7 @@ def _check_classifier(settings: Any, task: TaskInfo) -> None:
         )
 
 
-def _check_gate(settings: Any, task: TaskInfo) -> None:
+def _check_gate(settings: Any) -> None:
     params, channels = settings.params, settings.sizes.channels
     if params.integration != "gate" or params.embeddings == "none":
         return
@@ -84,7 +84,8 @@ def _check_gate(settings: Any, task: TaskInfo) -> None:
         )
 
 
-def _check_loss(settings: Any, task: TaskInfo) -> None:
+def check_loss(settings: Any, task: TaskInfo) -> None:
+    """UserError where what there is to learn from holds silence that the loss does not know."""
     if settings.params.loss == "snr" and task.min_sources < task.max_sources:
         raise UserError(
             f"--loss snr: is not defined for silence, and scenes of this task have {task.min_sources} to "
@@ -94,4 +95,4 @@ def _check_loss(settings: Any, task: TaskInfo) -> None:
 
 
 def _plain(value: Any) -> str:
-    return str(value).lower()
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

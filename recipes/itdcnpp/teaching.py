@@ -6,7 +6,9 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import torch
@@ -15,21 +17,24 @@ from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 from sepbench.errors import UserError
 from sepbench.method import Batch, Training
-from sepbench.training import Schedule, train
+from sepbench.training import Schedule, precision_on, train
 
+from . import classifier, patches
 from .checkpoints import keep_classifier, recall_classifier
 from .classifier import SoundClassifier
 
 STAGE = "classifier"
 FORMAT = 1  # counted up where this code would teach the same clips another way
+HEARD = ("N_MELS", "WINDOW_MS", "HOP_MS", "PATCH", "STRIDE", "LOWEST_HZ", "HIGHEST_HZ", "FLOOR", "SILENT_DBFS")  # of patches
 OVERLAID = 0.5  # of the clips of a batch get another one laid over them, so that mixtures are no news to it
 
 
 def teach(network: SoundClassifier, classes: Sequence[str], training: Training, schedule: Schedule) -> dict[str, Any]:
     """Teach `network` the classes of training.clips; hands back what it cost, and `accuracy` on the valid clips.
 
-    What it learns is a function of clips, sizes, schedule and seed alone. It is kept in training.shared under their hash,
-    and where it lies there already, nothing is trained. UserError where the task has no labelled clips.
+    What it learns is a function of clips, classes, sample rate, sizes, schedule, seed and what `_key` lists beside them. It is
+    kept in training.shared under their hash, and where it lies there already, nothing is trained. UserError where the task has
+    no labelled clips.
     """
     clips, valid = training.clips, training.valid_clips
     if clips is None or valid is None:
@@ -45,6 +50,9 @@ def teach(network: SoundClassifier, classes: Sequence[str], training: Training, 
             summary = recall_classifier(network, place, classes)
             training.progress.say(f"{STAGE}: taught before ({_told(summary)}), taken from {place}")
             return summary
+    kept = _writable(training.shared)
+    if not kept:
+        training.progress.say(f"{STAGE}: cannot be kept in {training.shared}; set SEPBENCH_CACHE to a folder that you may write.")
     device = next(network.parameters()).device
     _start(network, training.seed)
     lesson = Lesson(network, len(classes))
@@ -56,9 +64,9 @@ def teach(network: SoundClassifier, classes: Sequence[str], training: Training, 
     network.to(device).eval()
     network.names = tuple(classes)
     summary["accuracy"] = lesson.accuracy(valid, schedule)
-    _make(training.shared)
-    keep_classifier(network, place, classes, summary)
-    training.progress.say(f"{STAGE}: {_told(summary)}, kept for other runs in {place}")
+    if kept:
+        keep_classifier(network, place, classes, summary)
+    training.progress.say(f"{STAGE}: {_told(summary)}" + (f", kept for other runs in {place}" if kept else ""))
     return summary
 
 
@@ -124,7 +132,12 @@ def _start(network: SoundClassifier, seed: int) -> None:
 def _key(
     network: SoundClassifier, classes: Sequence[str], clips: tuple[str, str], schedule: Schedule, seed: int
 ) -> str:
-    told = (FORMAT, clips, tuple(classes), network.sample_rate_hz, network.width, schedule, seed)
+    """A hash of all that decides what is learnt: the constants too, and the precision that "auto" is on this device."""
+    precision = precision_on(next(network.parameters()).device, schedule.precision)
+    heard = [getattr(patches, name) for name in HEARD]
+    constants = (FORMAT, OVERLAID, heard, classifier.STEM, classifier.LAYERS)
+    sizes = (network.sample_rate_hz, network.width)
+    told = (constants, clips, tuple(classes), sizes, replace(schedule, precision=precision), seed)
     return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
 
 
@@ -132,10 +145,11 @@ def _told(summary: Mapping[str, Any]) -> str:
     return f"{100 * summary['accuracy']:.0f} % of the valid clips right"
 
 
-def _make(folder: Path) -> None:
+def _writable(folder: Path) -> bool:
+    """Whether something can be kept there; told before the training and not after it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be made ({error.strerror or error}). Set SEPBENCH_CACHE to a folder elsewhere."
-        ) from None
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False

@@ -58,6 +58,16 @@ def test_features_have_one_mean_and_one_deviation_over_all_of_a_sample():
     torch.testing.assert_close(basis.features(basis.analyse(audio)), 2 * features - 1, rtol=1e-4, atol=1e-4)
 
 
+def test_the_features_of_quiet_sounds_are_hardly_raised():
+    basis = StftBasis(5, 2.5, 16000)
+    coefficients = basis.analyse(1e-3 * noise(2, 1, 4000))
+    magnitudes = coefficients[:, 0].abs()  # (batch, frame, bin)
+    mean, variance = magnitudes.mean((1, 2), keepdim=True), magnitudes.var((1, 2), correction=0, keepdim=True)
+    expected = (magnitudes - mean) / (variance + 1e-3).sqrt()
+    torch.testing.assert_close(basis.features(coefficients), expected.transpose(1, 2), rtol=1e-3, atol=1e-5)
+    assert 0.01 < float(expected.std()) < 0.5
+
+
 def test_features_keep_how_signals_compare():
     basis, audio = StftBasis(5, 2.5, 16000), noise(1, 2, 4000)
     features = basis.features(basis.analyse(audio * torch.tensor([1.0, 0.1])[None, :, None]))[0]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sepbench.blocks.frames_first import spread
-from sepbench.blocks.tdcn import Block, Tdcn
+from sepbench.blocks.tdcn import Block, Dense, PreluNorm, Tdcn
 
 
 @pytest.fixture(autouse=True)
@@ -91,16 +91,30 @@ def test_silence_has_gradients_that_are_finite():
 
 
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("gain", [1, 3000])  # squares are beyond what float16 holds
-def test_half_precision_stays_close(precision, gain):
-    core = Tdcn(5, 16, 32, 3, 2)
-    x = gain * noise(2, 5, 40)
+def test_half_precision_stays_close(precision):
+    core, x = Tdcn(5, 16, 32, 3, 2), noise(2, 5, 40)
     exact = core(x)
     with torch.autocast("cpu", precision):
         half = core(x)
     assert ((half - exact).norm() / exact.norm()) < 0.03
+
+
+def test_what_blocks_add_to_squares_beyond_float16_stays_close():
+    core, x = Tdcn(5, 16, 32, 3, 2, skips=False), 3000 * noise(2, 5, 40)
+    exact = core(x)
+    with torch.autocast("cpu", torch.float16):
+        half = core(x)
     added, added_half = (each - core.input(x.transpose(1, 2)).transpose(1, 2) for each in (exact, half))
-    assert gain == 1 or torch.cosine_similarity(added.flatten(), added_half.flatten(), 0) > 0.95
+    assert torch.cosine_similarity(added.flatten(), added_half.flatten(), 0) > 0.9
+
+
+def test_what_blocks_add_to_is_not_in_half_precision():
+    core, heard = Tdcn(5, 16, 32, 3, 2, skips=False), []
+    for block in core.blocks:
+        block.register_forward_pre_hook(lambda _, given: heard.append(given[0].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert core(noise(2, 5, 40)).dtype == torch.float32
+    assert heard == 6 * [torch.float32]
 
 
 def test_half_precision_has_gradients_close_to_the_exact_ones():
@@ -123,6 +137,20 @@ def test_the_scale_of_a_residual_falls_with_the_block_over_all_repeats():
     found = [float(block.narrow.scale.detach()) for block in core.blocks]
     assert found == pytest.approx([0.9**i for i in range(6)])
     assert all(float(block.widen.scale.detach()) == 1 for block in core.blocks)
+
+
+def test_every_activation_starts_at_a_slope_of_a_tenth_and_its_norm_at_nothing():
+    norms = [each for each in Tdcn(5, 4, 6, 3, 2).modules() if isinstance(each, PreluNorm)]
+    assert len(norms) == 12
+    assert all(torch.equal(each.numbers(), torch.tensor([0.1, 1.0, 0.0])) for each in norms)
+
+
+def test_the_scale_of_a_dense_layer_is_that_of_its_bias_too():
+    dense, x = shaken(Dense(3, 4, bias=True, scale=1.0)), noise(2, 9, 3)
+    once = dense(x)
+    dense.scale.data *= 2
+    torch.testing.assert_close(dense(x), 2 * once)
+    assert dense.bias.abs().min() > 1e-3
 
 
 def test_dilations_double_and_start_anew_in_every_repeat():

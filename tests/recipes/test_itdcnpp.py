@@ -88,13 +88,22 @@ def tiny(task: TaskInfo = SMALL, untaught: bool = True, **options):
     options = {"embedding_channels": 8, **options}
     method = configured("small", task, **options)
     if untaught and options.get("network") != "binary_mask":
-        torch.manual_seed(5)
-        ears = SoundClassifier(len(task.classes), task.sample_rate_hz, TINY["classifier_width"], TINY["classifier_hop"])
-        ears.names = task.classes
-        with torch.no_grad():
-            ears.dense.weight.mul_(300)  # as it is born it says the same of every sound
-        method._built(ears)
+        method._built(hearing(task))
     return method
+
+
+def hearing(task: TaskInfo) -> SoundClassifier:
+    """A classifier that was taught nothing, but whose batch norms know the tones: it says other things of other sounds."""
+    torch.manual_seed(5)
+    ears = SoundClassifier(len(task.classes), task.sample_rate_hz, TINY["classifier_width"], TINY["classifier_hop"])
+    ears.names, ears.learning = task.classes, True
+    ears.train()
+    with torch.no_grad():
+        for _ in range(30):
+            ears.strided(Tones().batch(0, 16).sources.flatten(0, 1))
+        ears.dense.weight.mul_(40)
+    ears.learning = False
+    return ears.eval()
 
 
 def training(place: Path, task: TaskInfo = SMALL, **changed) -> Training:
@@ -173,6 +182,7 @@ def test_only_what_hears_sources_is_given_embeddings_of_sources(options, wanted)
         ({"network": "binary_mask", "embeddings": "none", "basis": "learned"}, "--basis learned"),
         ({"network": "binary_mask", "embeddings": "none", "oracle": True}, "--oracle true"),
         ({"network": "binary_mask"}, "--embeddings all"),
+        ({"network": "binary_mask", "embeddings": "none", "classifier_checkpoint": "x"}, "--classifier-checkpoint x"),
     ],
 )
 def test_options_that_contradict_each_other_are_told_in_a_line(options, said):
@@ -181,10 +191,17 @@ def test_options_that_contradict_each_other_are_told_in_a_line(options, said):
     assert "\n" not in str(told.value)
 
 
-def test_a_number_of_sources_that_varies_wants_a_loss_that_knows_silence():
+def test_a_number_of_sources_that_varies_wants_a_loss_that_knows_silence(tmp_path):
     with pytest.raises(UserError, match=r"1 to 2 sources.*--loss thresholded"):
-        configured("small", VARYING)
-    assert configured("small", VARYING, loss="thresholded").kinds
+        configured("small", VARYING).fit(training(tmp_path, VARYING))
+    cost = tiny(VARYING, untaught=False, **TDCN, loss="thresholded").fit(training(tmp_path, VARYING))
+    assert math.isfinite(cost["separator"]["valid_loss"])
+
+
+@pytest.mark.parametrize("hop_ms", [5, 64])
+def test_a_window_that_its_hops_do_not_fill_is_told_before_anything_is_taught(hop_ms):
+    with pytest.raises(UserError, match="Choose another window or hop"):
+        configured("small", SMALL, sizes={**TINY, "hop_ms": hop_ms})
 
 
 def test_table_1_has_a_run_for_every_figure_that_the_paper_has():
@@ -216,6 +233,9 @@ def test_soft_or_is_the_probability_that_one_of_independent_sources_is_of_the_cl
 
 
 def test_soft_or_stays_finite_where_the_formula_saturates():
+    certain = torch.full((1, 2, 1, 1), -200.0, requires_grad=True)  # softplus is 0 there
+    soft_or(certain).sum().backward()
+    assert soft_or(certain).isfinite().all() and certain.grad.isfinite().all()
     logits = torch.tensor([[[[90.0, -60, 30]], [[80, -65, 40]]]], requires_grad=True)
     found = soft_or(logits)
     found.sum().backward()
@@ -280,6 +300,15 @@ def test_the_trainable_sigmoid_begins_as_a_sigmoid():
     torch.testing.assert_close(sigmoid(logits), 2 / (1 + torch.exp(0.5 * (1.0 - logits))))
 
 
+def test_a_mean_over_time_is_exact_for_all_but_certain_classes():
+    logits = torch.logit(torch.tensor([0.001, 0.01, 0.5, 0.99, 0.999]))[None, :, None].expand(1, 5, 3)
+    condition = Conditioning(5, 5, "sigmoid", "mean")
+    with torch.no_grad():
+        condition.channels.weight.copy_(torch.eye(5)[..., None]), condition.channels.bias.zero_()
+    condition.norm = torch.nn.Identity()
+    torch.testing.assert_close(condition(logits, 2), logits.sigmoid()[..., :2])
+
+
 @pytest.mark.parametrize("over_time", ["varying", "mean"])
 @pytest.mark.parametrize("activation", ["raw", "sigmoid", "trainable_sigmoid"])
 def test_a_condition_is_activation_channels_frames_and_norm(activation, over_time):
@@ -331,6 +360,12 @@ def test_costs_are_the_formulas():
             continue
         assert snr[b, i, j] == pytest.approx(-10 * math.log10(energy / error), rel=1e-4, abs=1e-4)
         assert thresholded[b, i, j] == pytest.approx(10 * math.log10(error + 0.001 * energy + 1e-8), rel=1e-5)
+
+
+def test_a_quiet_reference_is_no_silent_one():
+    reference = 1e-4 * torch.randn(1, 1, 1000)  # -80 dB
+    found = losses.snr_costs(0.9 * reference, reference, reference[:, 0])
+    assert found.item() == pytest.approx(-20, abs=0.5)
 
 
 @pytest.mark.parametrize("name", ["snr", "thresholded"])
@@ -402,6 +437,7 @@ def test_guidance_is_least_where_it_is_followed():
 def test_estimates_are_held_to_the_sources_that_they_were_paired_with():
     method, batch = tiny(**EMBEDDINGS["all"], classifier="guided"), Tones().batch(0, 4)
     truth = listened(method.classifier, batch.sources)
+    assert guidance_loss(truth.flip(1), truth) > 1.1 * guidance_loss(truth, truth)
     masks, mixture = torch.zeros(4, 2, 1, 1), soft_or(truth)
     turned = batch.sources.flip(1)  # the first iteration answers in the other order, the second in the references'
     heard = [Heard(turned, masks, mixture), Heard(batch.sources, masks, mixture, truth.flip(1))]
@@ -442,6 +478,20 @@ def test_the_second_loss_teaches_the_first_network_only_without_a_stop(stop, emb
     assert all(each.grad is not None for each in second.separator.parameters())
 
 
+@pytest.mark.parametrize("name", ["mixture", "all"])
+def test_without_a_stop_the_gradient_comes_through_the_frozen_classifier_too(name):
+    method, batch = tiny(network="itdcn", embeddings=name, stop_gradient=False), Tones().batch(0, 2)
+    heard, hears = [], method.classifier.forward
+    method.classifier.forward = lambda audio: heard.append(hears(audio)) or heard[-1]
+    method._loss(batch)
+    assert [each.requires_grad for each in heard] == [False, name == "all"]
+
+
+def test_multiplications_of_convolutions_along_time_are_counted_by_hand():
+    method = configured("paper", AUDIOSET, {**RECIPE.resolve("paper")[0]["sizes"]})
+    assert method.macs_per_s_outside_torch == 3 * 512 * 32 * 2 * 400  # taps, channels, blocks, networks, frames a second
+
+
 # answers
 
 
@@ -465,14 +515,17 @@ def test_each_estimate_is_called_what_the_classifier_calls_it(name):
 
 
 def test_the_guided_ears_name_and_the_tuned_ones_do_not():
-    for classifier, names in (("guided", True), ("finetuned", False)):
+    for classifier in ("guided", "finetuned"):
         method, batch = tiny(**EMBEDDINGS["all"], classifier=classifier), Tones().batch(0, 2)
-        before = method.separate(given(method, batch))[0].labels
-        with torch.no_grad():
-            bias = method.network.iterations[1].ears.dense.bias
-            bias.copy_(torch.tensor([-90.0, -90, 90]))
-        after = method.separate(given(method, batch))[0].labels
-        assert (after == ("high", "high")) if names else (after == before)
+        first, last = (each.ears.dense for each in method.network.iterations)
+        for dense, says in ((first, [9.0, -9, -9]), (last, [-9.0, 9, -9])):  # whatever they hear
+            with torch.no_grad():
+                dense.weight.zero_()
+                dense.bias.copy_(torch.tensor(says))
+        for answer in method.separate(given(method, batch)):
+            frozen = listened(method.classifier, answer.sources[None])[0].sigmoid().mean(-1).argmax(-1).tolist()
+            wanted = ("mid", "mid") if classifier == "guided" else tuple(SMALL.classes[i] for i in frozen)
+            assert answer.labels == wanted and (classifier == "guided" or "mid" not in wanted)
 
 
 def test_an_output_as_quiet_as_silence_is_left_out_where_scenes_vary():

@@ -22,7 +22,7 @@ from sepbench.training import Schedule
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "itdcnpp"
 load_from(FOLDER, "classifier.py", "SoundClassifier")
-from recipes.itdcnpp import teaching  # noqa: E402  (a package once it is loaded)
+from recipes.itdcnpp import classifier, patches, teaching  # noqa: E402  (a package once it is loaded)
 from recipes.itdcnpp.classifier import HOPS, SoundClassifier  # noqa: E402
 from recipes.itdcnpp.patches import FLOOR, LogMelPatches  # noqa: E402
 from recipes.itdcnpp.teaching import Lesson, overlaid, teach  # noqa: E402
@@ -175,18 +175,29 @@ def test_a_decision_hears_125_frames_to_either_side():
     assert differs.nonzero().min() == 500 - 1 - 125
 
 
+def test_windows_at_the_ends_are_means_over_what_there_is():
+    network = lively(hop=32)
+    for layer in (network.stem, *(each.depthwise for each in network.layers)):  # no neighbours: cells are all alike
+        layer.conv.weight.data[..., [0, 2]] = 0
+    network.log_mel.forward = lambda audio: torch.ones(1, 1, 64, 10 * 32)
+    with torch.no_grad():
+        logits = network(noise(1))
+    torch.testing.assert_close(logits, logits[..., 5:6].expand(1, 3, 10), atol=1e-5, rtol=1e-5)
+    assert (logits[..., 5] - network.dense.bias).abs().min() > 1e-2
+
+
 def test_silence_is_zero_to_the_network():
-    patches = LogMelPatches(RATE_HZ)
-    assert patches(torch.zeros(1, RATE_HZ)).abs().max() == 0
-    quiet, loud = patches(1e-4 * noise(1)), patches(noise(1))
+    log_mel = LogMelPatches(RATE_HZ)
+    assert log_mel(torch.zeros(1, RATE_HZ)).abs().max() == 0
+    quiet, loud = log_mel(1e-4 * noise(1)), log_mel(noise(1))
     assert quiet.max() < 0.1 < loud.mean()
-    assert patches(noise(1)).shape == (1, 1, 64, 101) and FLOOR > 0
+    assert log_mel(noise(1)).shape == (1, 1, 64, 101) and FLOOR > 0
 
 
 def test_the_front_end_keeps_its_precision_under_autocast():
-    patches, audio = LogMelPatches(RATE_HZ), noise(1)
+    log_mel, audio = LogMelPatches(RATE_HZ), noise(1)
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(patches(audio), patches(audio.float())) and patches(audio).dtype == torch.float32
+        assert torch.equal(log_mel(audio), log_mel(audio.float())) and log_mel(audio).dtype == torch.float32
         assert lively()(audio).dtype == torch.float32
 
 
@@ -256,6 +267,15 @@ def test_clips_laid_over_each_other_have_the_classes_of_both():
     assert torch.equal(either[0], torch.maximum(target[0], target[1]))
 
 
+def test_its_accuracy_is_that_of_windows_that_sound():
+    taught, labels = lesson(), torch.from_numpy(Clips(1).batch(0, 8).labels[:, 0])
+    logits = torch.zeros(8, 3, 7)
+    logits[range(8), labels, :4] = 1.0
+    logits[range(8), (labels + 1) % 3, 5:] = 100.0  # from 1.48 s on there is nothing to hear
+    taught.network.strided = lambda audio: logits
+    assert taught.accuracy(Clips(1), replace(SCHEDULE, valid_batches=1)) == 1.0
+
+
 def test_it_learns_tones_and_says_how_well(tmp_path):
     network, given = small(), training(tmp_path)
     summary = teach(network, NAMES, given, SCHEDULE)
@@ -297,6 +317,52 @@ def test_another_lesson_is_another_file(tmp_path, what):
     schedule = replace(BRIEF, lr=0.1) if what == "schedule" else BRIEF
     teach(network, names, training(tmp_path / "two", shared=shared, **changed), schedule)
     assert len(list(shared.glob("classifier-*.safetensors"))) == 2
+
+
+def key(network: SoundClassifier | None = None, schedule: Schedule = SCHEDULE) -> str:
+    return teaching._key(network or small(), NAMES, ("clips", "valid"), schedule, 0)
+
+
+def test_another_sample_rate_is_another_key():
+    assert key() == key(SoundClassifier(3, RATE_HZ, 0.25, 8)) != key(SoundClassifier(3, 16000, 0.25, 8))
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        *((teaching, name) for name in ("FORMAT", "OVERLAID")),
+        *((patches, name) for name in ("FLOOR", "LOWEST_HZ", "HIGHEST_HZ", "SILENT_DBFS", "PATCH", "STRIDE")),
+        *((patches, name) for name in ("N_MELS", "WINDOW_MS", "HOP_MS")),
+        *((classifier, name) for name in ("LAYERS", "STEM")),
+    ],
+)
+def test_another_constant_is_another_key(monkeypatch, module, name):
+    network = small()
+    before, value = key(network), getattr(module, name)
+    monkeypatch.setattr(module, name, 2 * value)
+    assert key(network) != before
+    monkeypatch.undo()
+    assert key(network) == before
+
+
+@pytest.mark.parametrize(("fast", "same"), [(False, "32"), (True, "bf16")])
+def test_the_key_names_the_precision_that_auto_is_on_this_device(monkeypatch, fast, same):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: fast)
+    found = {name: key(schedule=replace(SCHEDULE, precision=name)) for name in ("32", "bf16", "auto")}
+    assert found["auto"] == found[same] and found["32"] != found["bf16"]
+
+
+def test_where_nothing_can_be_kept_it_says_so_first_and_teaches_all_the_same(tmp_path, monkeypatch):
+    shared, said = tmp_path / "shared", []
+    shared.write_text("a file in the folder's place")
+    given = training(tmp_path / "one", shared=shared)
+    monkeypatch.setattr(given.progress, "say", lambda line: said.append((line, given.clips.asked)))
+    network = small()
+    assert "accuracy" in teach(network, NAMES, given, BRIEF) and network.names == NAMES
+    warning = f"classifier: cannot be kept in {shared}; set SEPBENCH_CACHE to a folder that you may write."
+    assert said[0] == (warning, 0) and given.clips.asked > 0
+    assert said[-1][0].endswith("of the valid clips right") and not any("kept for" in line for line, _ in said)
+    assert shared.read_text() == "a file in the folder's place"
 
 
 def test_a_damaged_file_is_taught_anew(tmp_path):

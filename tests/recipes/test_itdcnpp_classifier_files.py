@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,18 @@ from sepbench.loading import load_from
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "itdcnpp"
 load_from(FOLDER, "checkpoints.py", "SoundClassifier")
 from recipes.itdcnpp import panns  # noqa: E402  (a package once it is loaded)
-from recipes.itdcnpp.checkpoints import keep_classifier, load_classifier, recall_classifier  # noqa: E402
+from recipes.itdcnpp.checkpoints import (  # noqa: E402
+    classes_in,
+    keep_classifier,
+    load_classifier,
+    recall_classifier,
+)  # noqa: E402
 from recipes.itdcnpp.classifier import SoundClassifier  # noqa: E402
 from recipes.itdcnpp.panns import PannsMobileNet  # noqa: E402
 
 CLASSES = ("bell", "cat", "dog", "rain")
 RATE_HZ = 16000
+NO_CLASSES = "does not say what its logits are of (classes, sample rate)"
 NORM = ("weight", "bias", "running_mean", "running_var")
 
 # the published layout of PANNs' MobileNetV1, by hand: input and output channels of features.1 to features.13
@@ -106,10 +114,15 @@ def open_one(file: Path, classes=CLASSES, rate_hz: int = RATE_HZ, width: float =
 
 
 def refusal(file: Path, **rest) -> str:
+    return refusal_of(file, lambda: open_one(file, **rest))
+
+
+def refusal_of(file: Path, act: Callable[[], object]) -> str:
     with pytest.raises(UserError) as told:
-        open_one(file, **rest)
+        act()
     line = str(told.value)
     assert "\n" not in line and line.startswith(str(file)) and line.endswith(".")
+    assert "weights_only" not in line and "torch.load" not in line
     return line
 
 
@@ -155,11 +168,46 @@ def test_another_size_is_refused_by_its_first_key(tmp_path):
 def test_weights_that_name_no_classes_are_refused(tmp_path):
     file = tmp_path / "plain.safetensors"
     save_file(ours().state_dict(), file)
-    assert "does not say which classes its logits are" in refusal(file)
+    assert NO_CLASSES in refusal(file) and classes_in(file) is None
+
+
+@pytest.mark.parametrize("told", ["bell, cat", "5", "null", '"abc"', '["a", 5]', '{"a": 1}', "[null]"])
+@pytest.mark.parametrize("classes", [(), ("a", "b", "c"), ("5",), ("a", "5")])
+def test_classes_that_are_no_list_of_names_are_refused(tmp_path, told, classes):
+    file = tmp_path / "mine.safetensors"
+    facts = {"classes": told, "sample_rate_hz": str(RATE_HZ), "summary": "{}"}
+    save_file(SoundClassifier(len(classes), RATE_HZ, 0.25, 8).state_dict(), file, facts)
+    assert NO_CLASSES in refusal(file, classes=classes)
+    assert NO_CLASSES in refusal_of(file, lambda: classes_in(file))
+
+
+def test_the_classes_of_what_was_kept_are_known_before_it_is_loaded(tmp_path, panns_file):
+    keep_classifier(ours(), tmp_path / "mine.safetensors", CLASSES, {})
+    assert classes_in(tmp_path / "mine.safetensors") == CLASSES and classes_in(panns_file) is None
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(tmp_path, model, number):
+    network = ours()
+    network.layers[2].pointwise.weight.data[0, 0] = number
+    keep_classifier(network, tmp_path / "mine.safetensors", CLASSES, {})
+    assert "'layers.2.pointwise.weight' holds numbers that are not finite" in refusal(tmp_path / "mine.safetensors")
+    changed = {**model, "fc1.bias": model["fc1.bias"].clone()}
+    changed["fc1.bias"][3] = number
+    torch.save({"model": changed}, tmp_path / "public.pth")
+    assert "'fc1.bias' holds numbers that are not finite" in refusal(tmp_path / "public.pth")
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"not a classifier", b"\x10\0\0\0\0\0\0\0{broken", b"PK\x03\x04" + b"\0" * 40]
+    "content",
+    [
+        b"",
+        b"not a classifier",
+        b"\x10\0\0\0\0\0\0\0{broken",
+        b"PK\x03\x04" + b"\0" * 40,
+        json.dumps({"classes": CLASSES, "weights": [1.0, 2.0]}).encode(),
+        b'[      \n{"classes": []}]',  # a brace where safetensors has one
+    ],
 )
 def test_what_is_no_classifier_is_refused(tmp_path, content):
     file = tmp_path / "classifier.pth"
@@ -240,6 +288,29 @@ def test_its_dense_run_says_at_every_hop_what_the_strided_one_says(panns_file, h
         dense = network(sound())
     torch.testing.assert_close(dense[..., :: 32 // hop], strided, atol=1e-3, rtol=1e-3)
     assert strided.std(-1).min() > 1e-3
+
+
+def test_it_answers_in_half_precision_what_it_answers_in_full(panns_file):
+    network, audio = open_one(panns_file, hop=32), sound(1.0, n=2)
+    with torch.no_grad():
+        exact = network(audio)
+        with torch.autocast("cpu", torch.bfloat16):
+            half = network(audio)
+            assert torch.equal(network._log_mel(audio), network._log_mel(audio.double()))
+    assert half.dtype == torch.float32 and (half - exact).norm() / exact.norm() < 0.03
+
+
+def test_beyond_a_sound_it_hears_what_digital_silence_is(panns_file):
+    network, heard = open_one(panns_file, rate_hz=32000, hop=32), []
+    network.bn0.register_forward_pre_hook(lambda _, given: heard.append(given[0]))  # (batch, mel, 1, frame)
+    audio = torch.cat([sound(1.0, rate_hz=32000), torch.zeros(1, 2000)], 1)
+    with torch.no_grad():
+        network(audio)
+        network(torch.cat([torch.zeros(1, 48 * 320), audio, torch.zeros(1, 32000)], 1))
+    alone, (_, _, _, n_frames) = heard[0], heard[0].shape
+    assert n_frames == 160 and torch.equal(alone[..., 154:], torch.full((1, 64, 1, 6), -100.0))
+    torch.testing.assert_close(alone[..., 50:], heard[1][..., 48:][..., 50:n_frames], atol=1e-3, rtol=1e-4)
+    assert torch.equal(alone[..., :47], heard[1][..., 48:95])
 
 
 def test_moving_a_sound_moves_its_logits_too(panns_file):

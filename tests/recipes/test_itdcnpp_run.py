@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from sepbench.audit import audit_of
 from sepbench.errors import UserError
 from sepbench.progress import PlainProgress
 from sepbench.recipe import load_recipe
+from sepbench.report.words import run_words
 from sepbench.results import read_runs
 from sepbench.run import run_one
 from sepbench.run import test_run as score_elsewhere  # under its own name pytest would take it for a test
@@ -85,3 +89,48 @@ def test_a_run_that_is_no_oracle_says_nothing_of_what_it_learns_from(sounds: Pat
     mask = go(sounds, tmp_path, network="binary_mask", embeddings="none")
     config = json.loads((mask / "run.json").read_text())["config"]
     assert config["supervision"] == "oracle" and "learns_from" not in config and not (mask / "weights").exists()
+
+
+def test_what_an_oracle_leaves_says_so_in_its_pictures(oracle: Path):
+    (record,) = read_runs(oracle)
+    assert run_words(record.config, "test").startswith("iTDCN++ (ORACLE), ")
+    assert "ORACLE" not in run_words({**record.config, "supervision": "isolated"}, "test")
+
+
+def test_a_brought_classifier_is_known_by_its_content_and_whom_it_heard_is_not(oracle: Path, sounds: Path, tmp_path: Path):
+    file = tmp_path / "classifier.safetensors"
+    shutil.copy(oracle / "weights" / file.name, file)
+    brought = {"network": "tdcn", "embeddings": "mixture", "classifier_checkpoint": str(file)}
+    first = go(sounds, tmp_path / "runs", **brought)
+    (record,) = read_runs(first)
+    assert audit_of(record).verdict.startswith(f"unknown: {file}")
+    assert go(sounds, tmp_path / "runs", **brought) == first
+    weights, facts = load_file(file), safe_open(file, "pt").metadata()
+    weights["dense.bias"] += 1
+    save_file(weights, file, facts)
+    assert go(sounds, tmp_path / "runs", **brought) != first
+    file.unlink()
+    with pytest.raises(UserError, match="--classifier-checkpoint .*: cannot be read .No such file"):
+        go(sounds, tmp_path / "runs", **brought)
+
+
+def test_a_run_that_was_refused_before_it_began_leaves_no_folder(sounds: Path, tmp_path: Path):
+    (tmp_path / "no classifier").write_text("words")
+    with pytest.raises(UserError, match="cannot be read as a classifier"):
+        go(sounds, tmp_path / "runs", classifier_checkpoint=str(tmp_path / "no classifier"))
+    with pytest.raises(UserError, match="--loss thresholded"):
+        go(sounds, tmp_path / "runs", sources=2, fewest_sources=1)
+    assert not list((tmp_path / "runs").glob("itdcnpp*"))
+
+
+def test_a_source_alone_has_no_improvement(sounds: Path, tmp_path: Path):
+    run = go(sounds, tmp_path, network="tdcn", embeddings="none", loss="thresholded", sources=2, fewest_sources=1)
+    (record,) = read_runs(run)
+    scored = record.metrics["test"]["si_sdri"]["all"]
+    assert 0 < scored["scenes"] < 6 and scored["n"] == 2 * scored["scenes"]
+    assert RECIPE.resolve("quick", {})[0]["task"]["minimum_active"] == 1
+
+
+def test_options_of_another_task_are_told_as_such():
+    with pytest.raises(UserError, match="sources: iTDCN.. has no such option on task fuss"):
+        RECIPE.on("fuss").resolve("quick", {"sources": 2})

@@ -133,6 +133,7 @@ def test_a_silent_file_is_no_source_of_its_scene(made, tmp_path):
 def test_dry_and_reverberant_scenes_are_told_apart(made, task):
     dry = task_of(made, mixing={"room": "dry"})
     assert dry.cache.content_hash != task.cache.content_hash
+    assert dry.scenes_hash("test") != task.scenes_hash("test") and dry.isolated("train", 0).id != task.isolated("train", 0).id
     assert dry.to_score("test").scene_id(0).startswith("dry-eval-example")
     assert not torch.equal(dry.isolated("valid", 0).batch(0, 3).mixture, task.isolated("valid", 0).batch(0, 3).mixture)
 

@@ -57,7 +57,10 @@ class Joined:
 
 
 def same_recordings(one: str, other: str) -> bool:
-    """Whether recordings of one name are one recording in both corpora: in one and the same, and where Freesound names them."""
+    """Whether recordings of one name are one recording in both corpora: in one and the same, and where Freesound names them.
+
+    Of other corpora a join renames them, so that alone and joined they are told apart by their content alone.
+    """
     of_freesound = [set(name.split(PLUS)) & set(FREESOUND) for name in (one, other)]
     return one == other or all(of_freesound)
 

@@ -9,10 +9,11 @@ SHARED_POOL = "shared_pool"  # the protocol of a task whose training and test dr
 
 
 def run_words(config: Mapping[str, Any], split: str) -> str:
-    """The method, its profile, the corpus, whether clips are shared, and the split."""
+    """The method, its profile, the corpus, whether clips are shared, and the split; an oracle cannot be overlooked."""
     task = config["task"]
     shared = ["clips shared"] if (task.get("splits") or {}).get("protocol") == SHARED_POOL else []
-    return ", ".join([config["name"], f"profile {config['profile']}", task["corpus"], *shared, f"split {split}"])
+    name = f"{config['name']} (ORACLE)" if config.get("supervision") == "oracle" else config["name"]
+    return ", ".join([name, f"profile {config['profile']}", task["corpus"], *shared, f"split {split}"])
 
 
 def signed(value: float) -> str:

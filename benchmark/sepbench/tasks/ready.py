@@ -50,7 +50,7 @@ class ReadyTask(Task):
         return read_source(file, rate, round(self.info.seconds * rate))
 
     def _identity(self, split: str) -> str:
-        told = f"released-1|{self.cache.hashes[self.config['splits'][split]]}|{self.config['scenes']['seed']}"
+        told = f"released-1|{self.cache.room}|{self.cache.hashes[self.config['splits'][split]]}|{self.config['scenes']['seed']}"
         return hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
 
 

@@ -65,6 +65,8 @@ def settled(task: Mapping[str, Any], changed: Iterable[str] = ()) -> dict[str, A
     if "class_set" in task:
         result |= _classes(task, "class_set" in changed)
     _check_read(result, set(changed))
+    if (task.get("mixing") or {}).get("fewest_sources") is not None and "minimum_active" not in changed:
+        result["minimum_active"] = max(result["minimum_active"], 2)  # a source alone is its mixture, which nothing improves
     if result["splits"].get("protocol") == SHARED_POOL or is_ready(task):
         # the test itself is of the training clips; or nothing is mixed, and so nothing mixed anew
         result["scenes"] = {**result["scenes"], "seen": 0}
@@ -100,8 +102,8 @@ UNREAD = {  # settings of the splits that nobody reads
 
 def _check_read(task: Mapping[str, Any], changed: set[str]) -> None:
     splits = task["splits"]
-    if "mixing.kind" in changed:
-        raise UserError("--set task.mixing.kind: belongs to the task, as what else it sets up does. Choose another task.")
+    for path in {"name", "mixing.kind"} & changed:
+        raise UserError(f"--set task.{path}: belongs to the task, as what else it sets up does. Choose another with --task.")
     shared = splits.get("protocol") == SHARED_POOL
     of = READY if is_ready(task) else SHARED_POOL if shared else splits["by"]
     paths, why, remedy = UNREAD.get(of, ((), "", ""))
