@@ -190,7 +190,9 @@ class Itdcnpp:
     def _trace(self, masks: Tensor) -> dict[str, Any]:
         """What pictures show: (source, frame, bin)."""
         basis = self.basis
-        trace = {"masks": masks.transpose(1, 2), "mask_hop_s": basis.hop_s}
+        trace: dict[str, Any] = {"masks": masks.transpose(1, 2), "mask_hop_s": basis.hop_s}
+        if self.params.mixture_consistency != "none" and self.params.network != "binary_mask":
+            trace["masks_before"] = "mixture consistency"
         trace["mask_start_s"] = (basis.hop - basis.window) / 2 / self.task.sample_rate_hz
         if self.params.basis == "learned":
             return {**trace, "mask_axis": "learned filter"}

@@ -19,13 +19,12 @@ from sepbench.errors import UserError
 from sepbench.method import Batch, Training
 from sepbench.training import Schedule, precision_on, train
 
-from . import classifier, patches
 from .checkpoints import keep_classifier, recall_classifier
-from .classifier import SoundClassifier
+from .classifier import LAYERS, STEM, SoundClassifier
+from .patches import FLOOR, HIGHEST_HZ, HOP_MS, LOWEST_HZ, N_MELS, PATCH, SILENT_DBFS, STRIDE, WINDOW_MS
 
 STAGE = "classifier"
 FORMAT = 1  # counted up where this code would teach the same clips another way
-HEARD = ("N_MELS", "WINDOW_MS", "HOP_MS", "PATCH", "STRIDE", "LOWEST_HZ", "HIGHEST_HZ", "FLOOR", "SILENT_DBFS")  # of patches
 OVERLAID = 0.5  # of the clips of a batch get another one laid over them, so that mixtures are no news to it
 
 
@@ -134,8 +133,8 @@ def _key(
 ) -> str:
     """A hash of all that decides what is learnt: the constants too, and the precision that "auto" is on this device."""
     precision = precision_on(next(network.parameters()).device, schedule.precision)
-    heard = [getattr(patches, name) for name in HEARD]
-    constants = (FORMAT, OVERLAID, heard, classifier.STEM, classifier.LAYERS)
+    heard = (N_MELS, WINDOW_MS, HOP_MS, PATCH, STRIDE, LOWEST_HZ, HIGHEST_HZ, FLOOR, SILENT_DBFS)
+    constants = (FORMAT, OVERLAID, heard, STEM, LAYERS)
     sizes = (network.sample_rate_hz, network.width)
     told = (constants, clips, tuple(classes), sizes, replace(schedule, precision=precision), seed)
     return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()

@@ -96,6 +96,9 @@ def test_any_number_of_masks_is_a_picture(tmp_path, n):
 def test_the_title_of_the_sum_says_how_near_it_is_to_one(tmp_path, drawn):
     draw_masks(read(torch.cat([torch.full((2, 3, 4), 0.5), torch.full((2, 1, 4), 0.25)], 1)), tmp_path / "masks.png")
     assert titles(drawn["masks.png"])[-1] == "Sum: mean 0.88, 75 % within 0.1 of 1"
+    draw_masks(read(torch.full((2, 4, 4), 0.5), masks_before="mixture consistency"), tmp_path / "masks.png")
+    said = " ".join(titles(drawn["masks.png"])[-1].split())
+    assert said == "Sum before mixture consistency: mean 1.00, 100 % within 0.1 of 1"
 
 
 @pytest.mark.parametrize(

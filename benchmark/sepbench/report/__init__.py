@@ -11,6 +11,7 @@ and, where they are known,
     mask_start_s  float, seconds, 0 without it; -mask_hop_s / 2 for frames that are centred on multiples of the hop
     mask_extent   (lower, upper) edge of the axis, in its unit, such as (0, 8); features are then drawn as they stand
     mask_order    (feature,) int, the order in which features are drawn, from the bottom up
+    masks_before  str, what makes up for a sum other than 1 after the masks, such as "mixture consistency"
     mask_order_by str, what that order follows, such as "centre frequency"
 
 Features without an extent and an order are drawn by the mean of the first mask that is shown. Other keys are passed over.

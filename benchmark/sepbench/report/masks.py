@@ -31,6 +31,7 @@ class Masks:
     span_s: tuple[float, float]
     extent: tuple[float, float]
     axis: str
+    before: str = ""  # what is done to the sounds after the masks
 
     @property
     def sum(self) -> np.ndarray:
@@ -57,6 +58,7 @@ def read_masks(trace: Mapping[str, Any] | None, names: Sequence[str], order: Seq
     return Masks(
         values, tuple(names[i] for i in order), (start_s, start_s + values.shape[2] * hop_s),
         (0.5, n_features + 0.5) if extent is None else (float(extent[0]), float(extent[1])), in_words(axis),
+        str(trace.get("masks_before", "")),
     )  # fmt: skip
 
 
@@ -109,7 +111,7 @@ def draw_masks(masks: Masks, path: Path, title: str = "", seconds: float | None 
         bar.set_label("Mask of an estimate")
         bar.outline.set_visible(False)
         mean, near = shares_of_sum(masks)
-        told = f"Sum: mean {mean:.2f}, {100 * near:.0f} % within {NEAR} of 1"
+        told = f"Sum{f' before {masks.before}' if masks.before else ''}: mean {mean:.2f}, {100 * near:.0f} % within {NEAR} of 1"
         norm = TwoSlopeNorm(1, 0, max(2, len(masks.values)))
         shades = show(flat[n - 1], masks, masks.sum, told, SUM_MAP, norm=norm)
         bar = drawing.colorbar(shades, ax=panels, aspect=30, fraction=0.03, pad=0.01)
