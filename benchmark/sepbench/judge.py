@@ -48,8 +48,8 @@ def judge(
 
     Which estimate answers which reference is chosen once, by the highest mean SI-SDR, whatever the labels; every
     figure per source uses it, and a `paired_with` row keeps it. An estimate with labels is also paired by those
-    (`..._by_label`, `paired_by_label`). These figures are there for scenes with at least `minimum_active`
-    active sources: one row per active reference that an estimate answers, `si_sdr_mixture` for every active reference.
+    (`..._by_label`, `paired_by_label`). These figures are there for scenes with at least `minimum_active` distinct
+    active classes: one row per active reference that an estimate answers, `si_sdr_mixture` for every active reference.
     Also 1.0 each: `missed` and `missed_by_label` per active reference without an estimate, `extra` per active estimate
     without a reference, `sign_flipped` per estimate upside down, `<metric>_undefined` per reference that should
     sound and is silent.
@@ -69,7 +69,7 @@ def judge(
     try:
         case = checked(scene, estimate, classes)
         rows = [*_rates(case, wanted, row), *_by_source_count(case, wanted, row)]
-        if len(case.active) >= minimum_active:
+        if case.n_kinds >= minimum_active:
             rows += _source_rows(case, wanted, row)
         if case.labels is not None:
             rows += _accuracy_rows(case, [name for name in ACCURACY if name in wanted], n_classes, row)

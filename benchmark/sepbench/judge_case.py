@@ -33,6 +33,12 @@ class Case:
         return [source.label for source in self.scene.sources]
 
     @property
+    def n_kinds(self) -> int:
+        """How many classes sound; sources without a label each count as one."""
+        names = [self.names[i] for i in self.active]
+        return len(set(filter(None, names))) + names.count("")
+
+    @property
     def mixture(self) -> Tensor:
         return self.scene.mixture.audio[0]
 

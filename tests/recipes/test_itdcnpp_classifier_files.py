@@ -24,7 +24,7 @@ from recipes.itdcnpp.checkpoints import (  # noqa: E402
     keep_classifier,
     load_classifier,
     recall_classifier,
-)  # noqa: E402
+)
 from recipes.itdcnpp.classifier import SoundClassifier  # noqa: E402
 from recipes.itdcnpp.panns import PannsMobileNet  # noqa: E402
 
@@ -172,11 +172,12 @@ def test_weights_that_name_no_classes_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("told", ["bell, cat", "5", "null", '"abc"', '["a", 5]', '{"a": 1}', "[null]"])
-@pytest.mark.parametrize("classes", [(), ("a", "b", "c"), ("5",), ("a", "5")])
+@pytest.mark.parametrize("classes", [(), ("a", "b", "c"), ("a", "5")])
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_classes_that_are_no_list_of_names_are_refused(tmp_path, told, classes):
     file = tmp_path / "mine.safetensors"
     facts = {"classes": told, "sample_rate_hz": str(RATE_HZ), "summary": "{}"}
-    save_file(SoundClassifier(len(classes), RATE_HZ, 0.25, 8).state_dict(), file, facts)
+    save_file(ours().state_dict(), file, facts)
     assert NO_CLASSES in refusal(file, classes=classes)
     assert NO_CLASSES in refusal_of(file, lambda: classes_in(file))
 
@@ -307,10 +308,11 @@ def test_beyond_a_sound_it_hears_what_digital_silence_is(panns_file):
     with torch.no_grad():
         network(audio)
         network(torch.cat([torch.zeros(1, 48 * 320), audio, torch.zeros(1, 32000)], 1))
-    alone, (_, _, _, n_frames) = heard[0], heard[0].shape
-    assert n_frames == 160 and torch.equal(alone[..., 154:], torch.full((1, 64, 1, 6), -100.0))
-    torch.testing.assert_close(alone[..., 50:], heard[1][..., 48:][..., 50:n_frames], atol=1e-3, rtol=1e-4)
-    assert torch.equal(alone[..., :47], heard[1][..., 48:95])
+    alone, among = heard[0], heard[1][..., 48 : 48 + 192]
+    assert alone.shape[-1] == 192  # 48 before the sound's 107, 37 after them
+    assert torch.equal(alone[..., :47], among[..., :47])  # frames 47 to 49 hear where the sound begins
+    torch.testing.assert_close(alone[..., 50:], among[..., 50:], atol=1e-3, rtol=1e-4)
+    assert (among[..., 155:] == -100).all() and among[..., 50:150].amin() > -90
 
 
 def test_moving_a_sound_moves_its_logits_too(panns_file):
