@@ -284,7 +284,7 @@ def test_it_learns_tones_and_says_how_well(tmp_path):
     with torch.no_grad():
         batch = Clips(3).batch(0, 16)
         heard = network(batch.sources[:, 0])[..., :10].sum(-1).argmax(1)
-    assert (heard.numpy() == batch.labels[:, 0]).mean() > 0.6  # three classes; run densely it hears other edges than it learnt from
+    assert (heard.numpy() == batch.labels[:, 0]).mean() > 0.6  # of three; its windows have other edges here
     assert "of the valid clips right, kept for other runs in" in given.said.getvalue()
     assert (tmp_path / "classifier" / "history.csv").is_file()
 
