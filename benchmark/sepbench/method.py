@@ -74,9 +74,9 @@ class Training:
     folder: Path
     seed: int
     progress: Any
-    clips: Clips | None  # those of the training scenes; None where the task has no labelled clips with a source each
-    valid_clips: Clips | None  # never those of the test
-    shared: Path  # outside the run, for what several runs may use again; whoever writes there names it by all it depends on
+    clips: Clips | None = None  # those of the training scenes; None where the task has no labelled clips with a source each
+    valid_clips: Clips | None = None  # never those of the test
+    shared: Path | None = None  # outside the run, for what others may use again, named by all that it depends on
 
 
 @runtime_checkable

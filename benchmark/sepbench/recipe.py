@@ -76,10 +76,7 @@ class Recipe(Part):
         return (self._as_written or self).task
 
     def on(self, task: str) -> Recipe:
-        """The recipe on one of its tasks, with those options alone that the task has. UserError where it is not of them.
-
-        On a task that is not its own, an option's default is what that task has.
-        """
+        """The recipe on one of its tasks (else UserError), with the options that it has; on others than its own, its defaults."""
         from sepbench.tasks import load_task
 
         written = self._as_written or self

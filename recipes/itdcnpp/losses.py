@@ -46,7 +46,7 @@ def _silence_costs(estimate: Tensor, mixture: Tensor) -> Tensor:
 
 def _sounds(reference: Tensor) -> Tensor:
     """(batch, reference, 1)."""
-    return (reference.square().mean(-1, keepdim=True).sqrt() > SILENT_RMS)
+    return reference.square().mean(-1, keepdim=True).sqrt() > SILENT_RMS
 
 
 def _energy(signal: Tensor) -> Tensor:

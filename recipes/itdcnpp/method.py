@@ -18,7 +18,7 @@ from sepbench.scene import Estimate, Mixture, Scene, TaskInfo
 from sepbench.training import Schedule, answering, check_sizes, precision_on, train
 
 from .checkpoints import classes_in, keep_classifier, load_classifier
-from .classifier import SoundClassifier
+from .classifier import HOPS, SoundClassifier
 from .embeddings import guidance_loss, soft_or
 from .losses import COSTS, QUIET, pairing_costs
 from .networks import Heard, Itdcn, basis_of, listened
@@ -37,6 +37,9 @@ class Itdcnpp:
         self.params = settings.params
         self.kinds = kinds_of(settings)
         check_sizes(settings.sizes)
+        if settings.sizes.classifier_hop not in HOPS:
+            hops = ", ".join(map(str, HOPS))
+            raise UserError(f"sizes.classifier_hop is {settings.sizes.classifier_hop}; wanted one of {hops}, in frames of 10 ms.")
         self.basis = basis_of(self.params, settings.sizes, task.sample_rate_hz).to(self.device)  # what every network's is like
         self.schedules = {name: Schedule.of(name, getattr(settings.train, name)) for name in ("classifier", "separator")}
         self.oracle = settings.supervision == "oracle"
@@ -80,9 +83,8 @@ class Itdcnpp:
         if training.clips is None:
             if any(kind != "none" for kind in self.kinds):
                 raise UserError(
-                    "This task has no labelled clips to train a sound classifier on. Bring one with "
-                    "--classifier-checkpoint FILE, "
-                    "or choose --embeddings none."
+                    "This task has no labelled clips to train a sound classifier on. Bring one with --classifier-checkpoint "
+                    "FILE, or choose --embeddings none."
                 )
             return None, {}
         network = self._untaught().to(self.device)

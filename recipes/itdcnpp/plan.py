@@ -29,8 +29,7 @@ def _check_binary(params: Any) -> None:
         if getattr(params, name) != value:
             raise UserError(
                 f"--{name.replace('_', '-')} {_plain(getattr(params, name))}: --network binary_mask learns nothing and hears "
-                "nobody: it takes the true "
-                f"sources' spectra. Give it --{name.replace('_', '-')} {_plain(value)}."
+                f"nobody: it takes the true sources' spectra. Give it --{name.replace('_', '-')} {_plain(value)}."
             )
 
 
@@ -40,14 +39,12 @@ def _check_embeddings(settings: Any) -> None:
     if params.oracle and not of_sources:
         raise UserError(
             f"--embeddings {params.embeddings}: has no part of the true sources, which --oracle true is about. "
-            "Choose --embeddings all "
-            "or soft_or, or --oracle false."
+            "Choose --embeddings all or soft_or, or --oracle false."
         )
     if params.network == "tdcn" and of_sources and not params.oracle:
         raise UserError(
-            f"--embeddings {params.embeddings}: hears separated sources, and with --network tdcn there are none "
-            "yet. Choose --embeddings "
-            "mixture or none, --network itdcn, or --oracle true."
+            f"--embeddings {params.embeddings}: hears separated sources, and with --network tdcn there are none yet. Choose "
+            "--embeddings mixture or none, --network itdcn, or --oracle true."
         )
 
 
@@ -55,15 +52,13 @@ def _check_classifier(settings: Any) -> None:
     params = settings.params
     if params.classifier != "pretrained" and params.embeddings == "none":
         raise UserError(
-            f"--classifier {params.classifier}: with --embeddings none the classifier conditions nothing, so "
-            "nothing can tune it. "
-            "Leave it pretrained, or choose embeddings."
+            f"--classifier {params.classifier}: with --embeddings none the classifier conditions nothing, so nothing can tune "
+            "it. Leave it pretrained, or choose embeddings."
         )
     if params.classifier != "pretrained" and params.oracle:
         raise UserError(
-            f"--classifier {params.classifier}: an oracle's embeddings are those of the classifier as it was "
-            "trained. Leave it "
-            "pretrained, or choose --oracle false."
+            f"--classifier {params.classifier}: an oracle's embeddings are those of the classifier as it was trained. "
+            "Leave it pretrained, or choose --oracle false."
         )
 
 
@@ -78,9 +73,8 @@ def _check_gate(settings: Any) -> None:
         )
     if params.embedding_channels != channels:
         raise UserError(
-            f"--integration gate: wants as many embedding channels as the network has ({channels}), got "
-            f"{params.embedding_channels}. "
-            f"Add --embedding-channels {channels}."
+            f"--integration gate: wants as many embedding channels as the network has ({channels}), "
+            f"got {params.embedding_channels}. Add --embedding-channels {channels}."
         )
 
 
@@ -88,9 +82,8 @@ def check_loss(settings: Any, task: TaskInfo) -> None:
     """UserError where what there is to learn from holds silence that the loss does not know."""
     if settings.params.loss == "snr" and task.min_sources < task.max_sources:
         raise UserError(
-            f"--loss snr: is not defined for silence, and scenes of this task have {task.min_sources} to "
-            f"{task.max_sources} sources. "
-            "Choose --loss thresholded."
+            f"--loss snr: is not defined for silence, and scenes of this task have {task.min_sources} to {task.max_sources} "
+            "sources. Choose --loss thresholded."
         )
 
 

@@ -36,7 +36,7 @@ def teach(network: SoundClassifier, classes: Sequence[str], training: Training, 
     no labelled clips.
     """
     clips, valid = training.clips, training.valid_clips
-    if clips is None or valid is None:
+    if clips is None or valid is None or training.shared is None:
         raise UserError(
             "The task has no labelled clips to teach a classifier with. Give it one with --classifier-checkpoint FILE, or "
             "choose --embeddings none."

@@ -198,6 +198,11 @@ def test_a_number_of_sources_that_varies_wants_a_loss_that_knows_silence(tmp_pat
     assert math.isfinite(cost["separator"]["valid_loss"])
 
 
+def test_a_hop_that_the_classifier_cannot_have_is_told_in_a_line():
+    with pytest.raises(UserError, match="sizes.classifier_hop is 3; wanted one of 1, 2, 4, 8, 16, 32"):
+        configured("small", SMALL, sizes={**TINY, "classifier_hop": 3})
+
+
 @pytest.mark.parametrize("hop_ms", [5, 64])
 def test_a_window_that_its_hops_do_not_fill_is_told_before_anything_is_taught(hop_ms):
     with pytest.raises(UserError, match="Choose another window or hop"):
