@@ -7,7 +7,6 @@ are divided by max(1, peak of the mixture), and `limit: clip` cuts off as writte
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -17,7 +16,7 @@ from sepbench.corpora.base import Clip
 from sepbench.corpora.cache import ClipCache
 from sepbench.errors import UserError
 from sepbench.mixing.crops import CropPlan, Crops, checked_count, checked_crop, distinct, is_number
-from sepbench.mixing.members import Members
+from sepbench.mixing.members import Members, identity
 
 BLOCK = 4  # numbers that Philox makes at a time; a scene draws whole blocks, so that those of a batch are one stretch
 LIMITS = ("scale", "clip")
@@ -84,10 +83,8 @@ class InfinitePlanner:
         self.members = Members(clips, members, self.classes, split)
         if settings.short_clips == "refuse":
             self._refuse_short(clips, split)
-        drawn_from = "|".join(sorted(clips[i].key for i in members))
-        identity = f"infinite-1|{content}|{drawn_from}|{split}|{seed}|{','.join(self.classes)}|{settings}"
-        self.key = np.frombuffer(hashlib.blake2b(identity.encode(), digest_size=16).digest(), np.uint64)
-        self.id = hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
+        drawn_from = [clips[i].key for i in members]
+        self.key, self.id = identity("infinite-1", content, drawn_from, split, seed, self.classes, settings)
 
     def plan(self, first: int, size: int) -> InfinitePlan:
         """Scenes first ... first + size - 1."""

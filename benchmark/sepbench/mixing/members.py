@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -59,3 +60,12 @@ class Recordings:
         top = (u[..., 0] * len(self._n_groups)).astype(np.int64)
         group = self._first_group[top] + (u[..., 1] * self._n_groups[top]).astype(np.int64)
         return self._clips[self._first_clip[group] + (u[..., 2] * self._n_clips[group]).astype(np.int64)]
+
+
+def identity(
+    mixer: str, content: str, drawn_from: Sequence[str], split: str, seed: int, classes: Sequence[str], settings: object
+) -> tuple[np.ndarray, str]:
+    """A key for Philox, (2,) uint64, and a short name: the same for the same scenes. `drawn_from`: keys of the clips."""
+    told = f"{mixer}|{content}|{'|'.join(sorted(drawn_from))}|{split}|{seed}|{','.join(classes)}|{settings}".encode()
+    key = np.frombuffer(hashlib.blake2b(told, digest_size=16).digest(), np.uint64)
+    return key, hashlib.blake2b(told, digest_size=4).hexdigest()

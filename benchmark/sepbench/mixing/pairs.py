@@ -5,7 +5,6 @@ The latter does not say how loud its clips are; here each has a level of its own
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +14,7 @@ from sepbench.corpora.base import Clip
 from sepbench.corpora.cache import ClipCache
 from sepbench.errors import UserError
 from sepbench.mixing.crops import CropPlan, Crops, checked_count, checked_crop, is_number
-from sepbench.mixing.members import Recordings
+from sepbench.mixing.members import Recordings, identity
 
 BLOCKS, BLOCK = 2, 4  # of a slot: Philox makes four numbers at a time, and five are wanted
 DRAWS = ("recording", "class")
@@ -72,10 +71,8 @@ class PairsPlanner:
                 f"task.mixing.sources is {self.n_slots}, all of different recordings; split '{split}' has "
                 f"{self.recordings.n}. Give the split more of them, or its scenes fewer sources."
             )
-        drawn_from = "|".join(sorted(clips[i].key for i in members))
-        identity = f"pairs-1|{content}|{drawn_from}|{split}|{seed}|{','.join(self.classes)}|{settings}"
-        self.key = np.frombuffer(hashlib.blake2b(identity.encode(), digest_size=16).digest(), np.uint64)
-        self.id = hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
+        drawn_from = [clips[i].key for i in members]
+        self.key, self.id = identity("pairs-1", content, drawn_from, split, seed, self.classes, settings)
 
     def plan(self, first: int, size: int) -> CropPlan:
         """Scenes first ... first + size - 1."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from sepbench.corpora.cache import ClipCache
 from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.mixing.levels import gains
-from sepbench.mixing.members import Members
+from sepbench.mixing.members import Members, identity
 from sepbench.mixing.scenes import Heard
 
 MAX_REDRAWS = 100
@@ -104,10 +103,8 @@ class PoissonPlanner:
         else:
             self.sample_rate_hz = cache.sample_rate_hz
             self.clip_ms = np.asarray(cache.length) // (cache.sample_rate_hz // 1000)
-        drawn_from = "|".join(sorted(clips[i].key for i in members))
-        identity = f"poisson-1|{content}|{drawn_from}|{split}|{seed}|{','.join(self.classes)}|{settings}"
-        self.key = np.frombuffer(hashlib.blake2b(identity.encode(), digest_size=16).digest(), np.uint64)
-        self.id = hashlib.blake2b(identity.encode(), digest_size=4).hexdigest()
+        drawn_from = [clips[i].key for i in members]
+        self.key, self.id = identity("poisson-1", content, drawn_from, split, seed, self.classes, settings)
         self.counts = _truncated_poisson(settings.rate)
 
     def plan(self, first: int, size: int) -> PoissonPlan:
