@@ -45,7 +45,7 @@ class MixtureCnn:
     def _loss(self, batch: WeakBatch) -> dict[str, Tensor]:
         """Binary cross-entropy of each class, and the share of the sources whose class is among as many likeliest ones."""
         truth = torch.from_numpy(batch.events.presence()).to(self.device)  # (scene, class)
-        logits = self.network(self.front(batch.mixture)).float()
+        logits = self.network(self.front(batch.reference)).float()
         place = logits.detach().argsort(-1, descending=True).argsort(-1)  # of each class, the likeliest first
         named = place < truth.sum(-1, keepdim=True)
         accuracy = (named * truth).sum() / truth.sum().clamp_min(1)

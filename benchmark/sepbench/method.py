@@ -20,8 +20,13 @@ if TYPE_CHECKING:
 class WeakBatch:
     """Scenes as a weakly supervised method may see them: what was heard and what it was called, no source."""
 
-    mixture: Tensor  # (scene, time)
+    mixture: Tensor  # (scene, time); (scene, channel, time) where the task has several channels (TaskInfo.n_channels)
     events: Events
+
+    @property
+    def reference(self) -> Tensor:
+        """The first channel, where separation is judged: (scene, time)."""
+        return self.mixture if self.mixture.ndim == 2 else self.mixture[:, 0]
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Batch(WeakBatch):
     Where a task has an output per class (TaskInfo.one_per_class), source i is class i; else sources come in any order.
     """
 
-    sources: Tensor  # (scene, source, time)
+    sources: Tensor  # (scene, source, time), as they sound at the reference channel
     labels: np.ndarray  # (scene, source), index of the class; -1 where there is silence
 
 
@@ -46,7 +51,7 @@ class Scenes(Protocol):
 
 
 class Clips(Scenes, Protocol):
-    """Labelled clips one by one: scenes of one source each."""
+    """Labelled clips one by one: scenes of one source each, and of one channel: mixture is (scene, time)."""
 
     @property
     def id(self) -> str:

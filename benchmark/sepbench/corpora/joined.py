@@ -65,6 +65,12 @@ def same_recordings(one: str, other: str) -> bool:
     return one == other or all(of_freesound)
 
 
+def other_names(corpus: str, classes: Sequence[str]) -> set[str]:
+    """Classes of `corpus` that are other names of some of `classes`, and not among them."""
+    names = [pair for part in corpus.split(PLUS) for pair in SAME_SOUND.get(part, {}).items()]
+    return {name for name, same in names if same in classes and name not in classes}
+
+
 def path_of(corpus: Corpus, clip: Clip) -> Path | None:
     """The file that holds a clip, for those corpora that have files."""
     found = getattr(corpus, "path", None)

@@ -65,7 +65,10 @@ class Planner(Protocol[P]):
         ...
 
     def render(self, plan: P, sources: np.ndarray | None) -> np.ndarray:
-        """Mixtures (scene, time). `sources` (scene, slot, time) are filled too where there are any, with the same roundings."""
+        """Mixtures (scene, time), or (scene, channel, time) of several channels.
+
+        `sources` (scene, slot, time) are filled too where there are any, with the same roundings.
+        """
         ...
 
 
@@ -121,8 +124,13 @@ class IsolatedScenes:
             Source(torch.from_numpy(sources[0, slot]), self.planner.classes[label], intervals_s)
             for slot, label, intervals_s in plan.heard()
         )
-        audio = torch.from_numpy(mixture)  # (channel, time), as a batch of one scene is a scene of one channel
-        return Scene(Mixture(audio, self.planner.sample_rate_hz, self.scene_id(index)), found)
+        rest = tuple(Source(torch.from_numpy(audio), name, intervals_s) for name, audio, intervals_s in self._rest(plan))
+        audio = torch.from_numpy(mixture.reshape(-1, mixture.shape[-1]))  # (channel, time) of the one scene
+        return Scene(Mixture(audio, self.planner.sample_rate_hz, self.scene_id(index)), found, rest)
+
+    def _rest(self, plan: Any) -> list[tuple[str, np.ndarray, tuple[tuple[float, float], ...]]]:
+        """What the first scene holds beside its sources; only mixers that have a `rest` put anything there."""
+        return self.planner.rest(plan) if hasattr(self.planner, "rest") else []
 
     def _sound(self, first: int, size: int) -> tuple[Any, np.ndarray, np.ndarray]:
         plan = self.planner.plan(first, size)

@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sepbench.corpora import Clip, Corpus, open_corpus, same_recordings
+from sepbench.corpora import Clip, Corpus, open_corpus, other_names, same_recordings
 from sepbench.corpora.cache import ClipCache, cache_root, open_cache
+from sepbench.corpora.files import need_classes
 from sepbench.errors import UserError, nearest
 from sepbench.mixing.infinite import InfinitePlanner, InfiniteSettings
 from sepbench.mixing.pairs import PairsPlanner, PairsSettings
 from sepbench.mixing.poisson import PoissonPlanner, PoissonSettings
+from sepbench.mixing.rooms import RoomsPlanner
+from sepbench.mixing.rooms_settings import RoomsSettings, rooms_settings
 from sepbench.mixing.scenes import IsolatedScenes, Planner, WeakScenes, WholeScenes
 from sepbench.scene import Scene, TaskInfo
 from sepbench.tasks.settings import is_ready, known_tasks
 from sepbench.tasks.splits import split_clips
 
-MixerSettings = PoissonSettings | InfiniteSettings | PairsSettings
+MixerSettings = PoissonSettings | InfiniteSettings | PairsSettings | RoomsSettings
 PLANNERS: dict[type, Callable[..., Planner[Any]]] = {
     PoissonSettings: PoissonPlanner,
     InfiniteSettings: InfinitePlanner,
     PairsSettings: PairsPlanner,
+    RoomsSettings: RoomsPlanner,
 }
 
 CLIPS_OF = {
@@ -141,8 +145,10 @@ def mixer_settings(config: Mapping[str, Any], split: str) -> MixerSettings:
             n_sources=_counts(mixing), seconds=float(config["seconds"]), draw=mixing["draw"],
             level_dbfs=_range(mixing, "level_dbfs", "[-28.0, -22.0]"), min_peak=mixing["min_peak"],
         )  # fmt: skip
+    if mixing["kind"] == "rooms":
+        return rooms_settings(config, CLIPS_OF[split])
     if mixing["kind"] != "poisson":
-        raise UserError(f"task.mixing.kind is '{mixing['kind']}'; wanted infinite, pairs or poisson.")
+        raise UserError(f"task.mixing.kind is '{mixing['kind']}'; wanted infinite, pairs, poisson or rooms.")
     rate = mixing["rate"] if split in ("train", "valid") else mixing["test_rate"] or mixing["rate"]
     return poisson_settings(config, rate)
 
@@ -178,7 +184,7 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
     if is_ready(config):
         from sepbench.tasks.ready import build_ready
 
-        return build_ready(config, data, to_fit)
+        return build_ready(config, data, progress, to_fit)
     if config["sample_rate_hz"] % 1000 or config["sample_rate_hz"] <= 0:
         raise UserError(
             f"task.sample_rate_hz is {config['sample_rate_hz']}; wanted a multiple of 1000, such as 16000 or 44000: scenes are "
@@ -186,7 +192,6 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
         )
     corpus, clips, config = open_clips(config, data)
     cache = open_cache(corpus, clips, int(config["sample_rate_hz"]), progress=progress)
-    classes = tuple(config["classes"])
     scored = [split for split in ("test", "seen") if config["scenes"][split]]
     drawn_on = [*(("train", "valid") if to_fit else ()), *scored]
     if not scored:
@@ -194,21 +199,38 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
             "task.scenes: test and seen are both 0, so nothing would be scored. Set task.scenes.test above 0."
         )
     needed = {CLIPS_OF[split] for split in drawn_on}
-    members = split_clips(cache.clips, config["splits"], classes, corpus.name, sorted(needed))
+    members = split_clips(cache.clips, config["splits"], _sounds_of(config, clips), corpus.name, sorted(needed))
     task = Task(config, task_info(config), cache, members)
-    for split in drawn_on:
-        task.planner(split, 0)  # a class without clips, or a rate of 0, is told before anything is trained
+    planners = [task.planner(split, 0) for split in drawn_on]  # a class without clips is told before anything is trained
+    for planner in planners:
+        if isinstance(planner, RoomsPlanner):
+            planner.prepare(progress)
     return task
 
 
 def open_clips(config: Mapping[str, Any], data: Mapping[str, str]) -> tuple[Corpus, tuple[Clip, ...], dict[str, Any]]:
     """The corpus, those clips of it that the task uses, and the settings with all their classes written out."""
-    listed = config["classes"]
+    listed, mixing = config["classes"], config["mixing"]
     if listed is not None and len(set(listed)) < len(listed):
         raise UserError(f"task.classes: {', '.join(listed)} names a class twice. Name each once.")
-    corpus = open_corpus(config["corpus"], data, listed)
+    others = mixing.get("interference_classes", ())  # null: whatever else the corpus has
+    wanted = None if listed is None or others is None else [*listed, *(name for name in others if name not in listed)]
+    corpus = open_corpus(config["corpus"], data, wanted)
     clips = tuple(clip for clip in corpus.clips if clip.foreground or not config["foreground_only"])
-    return corpus, clips, {**config, "classes": listed or sorted({clip.label for clip in clips})}
+    there = sorted({clip.label for clip in clips})
+    if others is None and listed is not None:
+        need_classes(listed, there, corpus.name)
+        alike = other_names(config["corpus"], listed)  # a target under another name would be no interference
+        clips = tuple(clip for clip in clips if clip.label not in alike)
+    return corpus, clips, {**config, "classes": listed or [name for name in there if name not in (others or ())]}
+
+
+def _sounds_of(config: Mapping[str, Any], clips: Iterable[Clip]) -> list[str]:
+    """The classes that scenes hold: the task's own, and behind them those of interfering events."""
+    mixing, classes = config["mixing"], list(config["classes"])
+    if mixing["kind"] != "rooms":
+        return classes
+    return [*classes, *rooms_settings(config, "train").others(classes, sorted({clip.label for clip in clips}))]
 
 
 def task_info(config: Mapping[str, Any]) -> TaskInfo:
@@ -221,4 +243,6 @@ def task_info(config: Mapping[str, Any]) -> TaskInfo:
     # events of one class make one source of a Poisson scene, so that there are as many as classes at most
     fewest, most = (1, len(classes)) if isinstance(settings, PoissonSettings) else settings.n_sources
     rate, seconds = int(config["sample_rate_hz"]), float(config["seconds"])
+    if isinstance(settings, RoomsSettings):
+        return TaskInfo(classes, rate, settings.n_channels, most, seconds, fewest, settings.same_class)
     return TaskInfo(classes, rate, 1, most, seconds, fewest, isinstance(settings, PairsSettings))
