@@ -55,12 +55,13 @@ def show(names: tuple[str, ...], data: list[tuple[str, str]]) -> None:
 
 
 def _described(name: str, data: dict[str, str]) -> str:
-    from sepbench.corpora import RELEASES, describe, folder_of, open_corpus
-    from sepbench.corpora.fuss import describe_release
-    from sepbench.printing import described, described_release
+    from sepbench.corpora import dcase_s5, describe, folder_of, fuss, open_corpus
+    from sepbench.printing import described, described_release, described_soundscapes
 
-    if name in RELEASES:
-        return described_release(describe_release(folder_of(name, data)))
+    if name == "fuss":
+        return described_release(fuss.describe_release(folder_of(name, data)))
+    if name == "dcase_s5":
+        return described_soundscapes(dcase_s5.describe_release(folder_of(name, data)))
     return described(describe(open_corpus(name, data, None)))
 
 
@@ -101,10 +102,10 @@ def verify(name: str, data: list[tuple[str, str]]) -> None:
 
 
 def _verify_release(name: str, data: dict[str, str]) -> None:
-    from sepbench.corpora import folder_of
-    from sepbench.corpora.fuss import verify_release
+    from sepbench.corpora import dcase_s5, folder_of, fuss
     from sepbench.progress import make_progress
 
+    verify_release = {"fuss": fuss.verify_release, "dcase_s5": dcase_s5.verify_release}[name]
     broken, n = verify_release(folder_of(name, data), make_progress())
     for line in broken:
         click.echo(line)

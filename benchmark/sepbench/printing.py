@@ -62,6 +62,21 @@ def described_release(facts: Mapping[str, Any]) -> str:
     return f"{shown}\nLicence: {facts['licence']}\nHome: {facts['home']}\n"
 
 
+def described_soundscapes(facts: Mapping[str, Any]) -> str:
+    """Soundscapes by their number of targets, and their labels beside what there is to train with.
+
+    `facts`: dcase_s5.describe_release's.
+    """
+    n, counts, parts = sum(facts["by_count"].values()), facts["by_count"], facts["to_train"]
+    head = f"{facts['name']}: {n} soundscapes ready to use, {n * facts['seconds'] / 3600:.1f} h"
+    columns = (f"{count} target{'' if count == 1 else 's'}" for count in counts)
+    scenes = _table(head, ("Soundscapes", *columns, "Two of a class"), [(n, *counts.values(), facts["same_class"])])
+    rows = [(name, *(own[split] or "" for split in ("test", "train", "valid"))) for name, own in facts["classes"].items()]
+    rows += [(f"({part})", "", *(own[split] or "" for split in ("train", "valid"))) for part, own in parts.items()]
+    labels = _table("Targets of the test, and files to train with", ("Class", "Test", "Train", "Valid"), rows)
+    return f"{scenes}\n{labels}\nLicence: {facts['licence']}\nHome: {facts['home']}\n"
+
+
 def heard_when(rows: Iterable[Mapping[str, Any]], title: str) -> str:
     """Which class was heard when: rows of label, on_s, off_s and confidence."""
     shown = [(row["label"], f"{row['on_s']:.2f}", f"{row['off_s']:.2f}", f"{row['confidence']:.2f}") for row in rows]

@@ -1,15 +1,17 @@
 """A recording of any length, rate and channel count, separated with what a finished run has learnt.
 
 Windows of the task's length overlap by half and are joined by sin^2 crossfades, which sum to 1; the file's own first
-and last half window are not faded. Each channel is a mono mixture of its own. Windows are resampled to the task's rate
-and the estimates back to the file's, so what lies above half the task's rate is lost, and the sounds add up to the
+and last half window are not faded. Each channel is a mono mixture of its own; where the task's mixtures have several, the
+file's channels are one such mixture, and its estimates have one. Windows are resampled to the task's rate and the
+estimates back to the file's, so what lies above half the task's rate is lost, and the sounds add up to the
 recording only where the method's estimates add up to the mixture. Beyond the edge of a window, resampling sees the
 sound mirrored at its end point. Inside the file that lies where the fade is all but 0; at its two ends, what begins or
 ends abruptly is softened over 64 samples of the lower rate.
 
 Reading, separating and writing go window by window, so the length of the file does not matter to memory. Beside what
 the method itself needs to answer MIXTURES mixtures of a window each, it takes less than
-    4 bytes x seconds of a window x (4 classes + 16) x (channels x file's rate + max(MIXTURES, channels) x task's rate)
+    4 bytes x seconds of a window x (4 classes + 16) x (channels x file's rate + max(MIXTURES, channels) x task's rate),
+with MIXTURES x channels for that maximum where channels make one mixture.
 
 Longer than most: window, crossfade, event and file are four small parts of one stream, and no one else's business.
 """
@@ -66,10 +68,12 @@ def separate_file(
     below 0.05 s dropped; confidence is the highest probability within. Where the method tells no activity, the share
     of the mixture's energy that the estimate holds stands for it, per 0.1 s: share / (share + 0.1), so that a tenth is
     0.5; and 0 where the estimate is below -60 dB re full scale. Nothing is heard where the mixture is digital silence.
-    The wavs are 32 bit float, with the file's rate, channels and length; RF64 where 4 GB would not do.
+    The wavs are 32 bit float, with the file's rate, channels and length, and one channel where the task's mixtures have
+    several; RF64 where 4 GB would not do.
 
-    UserError, naming the file, where it is no recording, is empty or not finite; naming `out`, where it cannot be
-    written. What was begun is removed then; the files of an earlier call are replaced only by whole ones.
+    UserError, naming the file, where it is no recording, is empty or not finite, or has not as many channels as the task;
+    naming `out`, where it cannot be written. What was begun is removed then; the files of an earlier call are replaced
+    only by whole ones.
     """
     choose_device(device)
     with _recording(file) as recording:
@@ -124,11 +128,15 @@ class _Windows:
     def __init__(self, recording: soundfile.SoundFile, file: Path, task: TaskInfo) -> None:
         self.recording, self.file, self.task = recording, file, task
         self.rate_hz, self.channels = recording.samplerate, recording.channels
+        if task.n_channels not in (1, self.channels):
+            has, wanted = f"{self.channels} channel{'s' if self.channels > 1 else ''}", task.n_channels
+            raise UserError(f"{file}: has {has}; the run wants {wanted}, for one mixture. Name a recording of {wanted}.")
+        self.mixtures = self.channels if task.n_channels == 1 else 1  # in a window, each with a channel of every estimate
         self.half = int(task.seconds * self.rate_hz / 2)
         self.n_frames = 0  # read so far; headers may lie
         promised = min(recording.frames, 1 << 62)
         self.expected = max(1, math.ceil(promised / self.half) - 1)
-        self.format = "WAV" if promised * self.channels * 4 < LARGEST_WAV else "RF64"
+        self.format = "WAV" if promised * self.mixtures * 4 < LARGEST_WAV else "RF64"
 
     def __iter__(self) -> Iterator[tuple[np.ndarray, bool]]:
         """Each window, and whether it is the last."""
@@ -183,17 +191,17 @@ def _separate(
 def _answers(
     windows: _Windows, method: Method, steps: int, run: Path
 ) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
-    """For each window: sounds (class, channel, time), probabilities (class, 2 * steps), and whether it is the last."""
+    """For each window: sounds (class, mixture, time), probabilities (class, 2 * steps), and whether it is the last."""
     task, waiting = windows.task, []
     for window, last in windows:
         waiting.append(window)
-        if len(waiting) < MIXTURES // windows.channels and not last:
+        if len(waiting) < MIXTURES // windows.mixtures and not last:
             continue
         mixtures = [mixture for each in waiting for mixture in _mixtures(each, windows)]
         batches = [mixtures[i : i + MIXTURES] for i in range(0, len(mixtures), MIXTURES)]
         answers = [answer for batch in batches for answer in method.separate(batch)]
         for i, each in enumerate(waiting):
-            own = slice(i * windows.channels, (i + 1) * windows.channels)
+            own = slice(i * windows.mixtures, (i + 1) * windows.mixtures)
             sources = torch.stack([_by_class(answer, task.classes, run) for answer in answers[own]], 1)
             if not sources.isfinite().all():
                 when = f"before {windows.now_s:.1f} s"
@@ -202,18 +210,19 @@ def _answers(
             n_time = -(-each.shape[1] * task.sample_rate_hz // windows.rate_hz)  # what follows is padding
             # class by class, since the arithmetic of resampling needs several times the room of its result
             back = [_resample(one[:, :n_time].numpy(), task.sample_rate_hz, windows.rate_hz) for one in sources]
-            whole = np.stack([one[:, : each.shape[1]] for one in back])  # (class, channel, time)
+            whole = np.stack([one[:, : each.shape[1]] for one in back])  # (class, mixture, time)
             yield whole, torch.stack(heard).amax(0).numpy(), last and i + 1 == len(waiting)
         waiting = []
 
 
 def _mixtures(window: np.ndarray, windows: _Windows) -> list[Mixture]:
-    """Each channel of a window at the task's rate, with silence up to the task's length."""
+    """A window's channels one by one, or as one mixture, at the task's rate, with silence up to the task's length."""
     task = windows.task
     n_time = round(task.seconds * task.sample_rate_hz)
     channels = torch.from_numpy(_resample(window, windows.rate_hz, task.sample_rate_hz))[:, :n_time]
     padded = pad(channels, (0, n_time - channels.shape[1]))
-    return [Mixture(channel[None], task.sample_rate_hz, f"{windows.file.stem}-{i}") for i, channel in enumerate(padded)]
+    audio = padded.reshape(windows.mixtures, task.n_channels, n_time)  # (mixture, channel, time)
+    return [Mixture(each, task.sample_rate_hz, f"{windows.file.stem}-{i}") for i, each in enumerate(audio)]
 
 
 def _by_class(estimate: Estimate, classes: Sequence[str], run: Path) -> Tensor:
@@ -229,16 +238,16 @@ def _by_class(estimate: Estimate, classes: Sequence[str], run: Path) -> Tensor:
 
 def _probability(estimate: Estimate, sources: Tensor, mixture: Mixture, task: TaskInfo, steps: int) -> Tensor:
     """(class, 2 * steps): how probably each class sounds, on a grid that splits the window evenly."""
-    activity = estimate.activity or _activity_by_energy(sources, mixture.audio, task.seconds)
+    activity = estimate.activity or _activity_by_energy(sources, mixture.audio[:1], task.seconds)
     at_s = (torch.arange(2 * steps) + 0.5) * task.seconds / (2 * steps)
     known = activity.probability.detach().float().cpu()
     frame = ((at_s - activity.start_s) / activity.hop_s).floor().long().clamp(0, known.shape[-1] - 1)
-    sounding = adaptive_avg_pool1d(mixture.audio.abs(), 2 * steps) > 0
+    sounding = adaptive_avg_pool1d(mixture.audio.abs().amax(0, keepdim=True), 2 * steps) > 0
     return known[:, frame] * sounding
 
 
 def _activity_by_energy(sources: Tensor, mixture: Tensor, seconds: float) -> Activity:
-    """Where a method does not say what sounds when: the share of the mixture's energy, as `separate_file` tells."""
+    """Where a method does not say what sounds when: the share of the energy of `mixture` (1, time), as `separate_file` tells."""
     n_frames = max(1, round(seconds / ENERGY_S))
     energy, whole = (adaptive_avg_pool1d(audio.square(), n_frames) for audio in (sources, mixture))
     probability = energy / (energy + HALF_SHARE * whole).clamp_min(1e-20) * (energy > AUDIBLE)
@@ -332,7 +341,7 @@ class _Sounds:
             self.begun = Path(stack.enter_context(hidden))
             for label in windows.task.classes:
                 path = self.begun / _named(label)
-                file = soundfile.SoundFile(path, "w", windows.rate_hz, windows.channels, **form)
+                file = soundfile.SoundFile(path, "w", windows.rate_hz, windows.mixtures, **form)
                 self.files.append(stack.enter_context(file))
             self.stack = stack.pop_all()
         return self
@@ -342,7 +351,7 @@ class _Sounds:
             self.stack.close()
 
     def write(self, sounds: np.ndarray) -> None:
-        """(class, channel, time): the next samples."""
+        """(class, mixture, time): the next samples; each mixture has a channel."""
         with self._said_plainly():
             for file, audio in zip(self.files, sounds):
                 file.write(audio.T)

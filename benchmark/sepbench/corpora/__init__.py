@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sepbench.corpora.base import Clip, Corpus, describe
 from sepbench.corpora.class_folders import ClassFolders
+from sepbench.corpora.dcase_s5 import DcaseS5
 from sepbench.corpora.esc50 import Esc50
 from sepbench.corpora.fuss import Fuss
-from sepbench.corpora.joined import PLUS, Joined, same_recordings
+from sepbench.corpora.joined import PLUS, Joined, other_names, same_recordings
 from sepbench.corpora.synthetic import Synthetic
 from sepbench.corpora.urbansound8k import UrbanSound8K
 from sepbench.errors import UserError, nearest
@@ -22,7 +24,7 @@ FROM_FILES: dict[str, Callable[[Path, Sequence[str] | None], Corpus]] = {
 }
 CORPORA: dict[str, Callable[..., Corpus]] = {"synthetic": Synthetic, **FROM_FILES}
 
-RELEASES: dict[str, Callable[[Path, str], Fuss]] = {"fuss": Fuss}  # scenes that lie ready on disk, and no clips to mix
+RELEASES: dict[str, Callable[..., Any]] = {"fuss": Fuss, "dcase_s5": DcaseS5}  # scenes that lie ready on disk
 
 
 def open_corpus(name: str, data: Mapping[str, str] | None = None, classes: Sequence[str] | None = None) -> Corpus:
@@ -46,12 +48,15 @@ def _open_one(name: str, data: Mapping[str, str] | None, classes: Sequence[str] 
     return FROM_FILES[name](folder_of(name, data), classes)
 
 
-def open_release(name: str, data: Mapping[str, str] | None, room: str) -> Fuss:
-    """The scenes of a release, dry or as in a room. UserError where it is none, or is not where `data` says."""
+def open_release(name: str, data: Mapping[str, str] | None, asked: Any) -> Any:
+    """The scenes of a release: those of a room of Fuss, or those of DcaseS5 that keep to its Rules.
+
+    UserError where it is none, or is not where `data` says.
+    """
     if name not in RELEASES:
         known = ", ".join(RELEASES)
         raise UserError(f"task.corpus is '{name}', whose clips have to be mixed; this task has its scenes from {known}.")
-    return RELEASES[name](folder_of(name, data), room)
+    return RELEASES[name](folder_of(name, data), asked)
 
 
 def folder_of(name: str, data: Mapping[str, str] | None) -> Path:
@@ -77,5 +82,5 @@ def corpus_parts(name: str) -> list[str]:
 
 __all__ = [
     "CORPORA", "RELEASES", "Clip", "Corpus", "corpus_parts", "describe", "folder_of", "open_corpus", "open_release",
-    "same_recordings",
+    "other_names", "same_recordings",
 ]  # fmt: skip

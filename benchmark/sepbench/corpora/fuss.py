@@ -23,7 +23,7 @@ import numpy as np
 
 from sepbench.corpora.base import Clip
 from sepbench.corpora.files import need
-from sepbench.corpora.truncation import ends_early
+from sepbench.corpora.released_files import AGAIN, of_odd_size, read_released
 from sepbench.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ ROOMS = {"dry": "ssdata", "reverb": "ssdata_reverb"}  # room -> folder
 LISTS = ("train", "validation", "eval")
 MOST_SOURCES = 4  # in an example: a background and up to three foregrounds
 SECONDS, RATE_HZ = 10.0, 16000  # of every file of the release
-AGAIN = "Unpack the archive again"
 
 
 @dataclass(frozen=True)
@@ -138,8 +137,7 @@ def _read_list(file: Path, missing: _Missing) -> _List:
         digest.update(repr((mixture, sources, sizes)).encode())
     if not examples:
         raise UserError(f"{TITLE}: '{file}' names no example. {AGAIN}.")
-    ((usual, _),) = Counter(size_of.values()).most_common(1)
-    return _List(tuple(examples), digest.hexdigest(), [path for path, size in size_of.items() if size != usual])
+    return _List(tuple(examples), digest.hexdigest(), of_odd_size(size_of))
 
 
 def _check_line(where: str, mixture: str, sources: list[str], line_of: Mapping[str, int]) -> None:
@@ -164,27 +162,7 @@ def _size(file: str, lacking: str, missing: _Missing) -> int:
 
 def read_source(path: str | Path, sample_rate_hz: int, n_samples: int) -> np.ndarray:
     """The file as float32 (time,), full scale 1. UserError where it cannot be read or has another rate or length."""
-    import soundfile
-
-    try:
-        with soundfile.SoundFile(path) as file:
-            if file.samplerate != sample_rate_hz:
-                said = f"is at {file.samplerate} Hz; the task is at {sample_rate_hz} Hz"
-                raise UserError(f"{TITLE}: '{path}' {said}. {AGAIN}, or set task.sample_rate_hz={file.samplerate}.")
-            if file.channels != 1:
-                raise UserError(f"{TITLE}: '{path}' has {file.channels} channels; wanted one. {AGAIN}.")
-            audio = file.read(dtype="float32")
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{TITLE}: '{path}' cannot be read ({reason.rstrip('. ')}). {AGAIN}.") from None
-    if ends_early(Path(path)):
-        raise UserError(f"{TITLE}: '{path}' is cut short. {AGAIN}.")
-    if len(audio) != n_samples:
-        said = f"lasts {len(audio) / sample_rate_hz:.3f} s; the task's scenes last {n_samples / sample_rate_hz:g} s"
-        raise UserError(f"{TITLE}: '{path}' {said}. {AGAIN}, or mend task.seconds.")
-    if not np.isfinite(audio).all():
-        raise UserError(f"{TITLE}: '{path}' holds samples that are not finite. {AGAIN}.")
-    return audio
+    return read_released(path, TITLE, sample_rate_hz, 1, n_samples)[0]
 
 
 def rooms_of(root: Path) -> dict[str, Fuss]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,10 @@ import numpy as np
 from sepbench.corpora import open_release
 from sepbench.corpora.fuss import LISTS, MOST_SOURCES, Fuss, read_source
 from sepbench.errors import UserError, nearest
-from sepbench.mixing.released import ReleasedScenes, shuffled
+from sepbench.mixing.released import ReleasedScenes, in_order
 from sepbench.scene import TaskInfo
+from sepbench.tasks.ready_dcase import build_dcase, dcase_info
+from sepbench.tasks.settings import load_task
 from sepbench.tasks.task import Task
 
 SPLITS = ("train", "valid", "test")
@@ -54,16 +56,29 @@ class ReadyTask(Task):
         return hashlib.blake2b(told.encode(), digest_size=4).hexdigest()
 
 
-def build_ready(config: Mapping[str, Any], data: Mapping[str, str], to_fit: bool) -> ReadyTask:
-    """Open the release, and look into one example of each list and every file of an odd size.
+def build_ready(config: Mapping[str, Any], data: Mapping[str, str], progress: Any, to_fit: bool) -> Task:
+    """Open the release, and look into what may be wrong with it before anything is trained.
 
     UserError where settings and release do not fit.
     """
+    own = load_task(config["name"], {})["corpus"]
+    if config["corpus"] != own:
+        raise UserError(f"task.corpus is '{config['corpus']}'; the task {config['name']} is the release '{own}'. Leave it away.")
+    return BUILDERS[own](config, data, progress, to_fit)
+
+
+def ready_info(config: Mapping[str, Any]) -> TaskInfo:
+    """What a method is told of the task."""
+    return INFOS[load_task(config["name"], {})["corpus"]](config)
+
+
+def build_fuss(config: Mapping[str, Any], data: Mapping[str, str], progress: Any, to_fit: bool) -> ReadyTask:
+    """Looks into one example of each list and every file of an odd size."""
     _check(config)
     release = open_release(config["corpus"], data, config["mixing"]["room"])
     members = {split: _members(release, config, split) for split in SPLITS}
     counts = {split: len(own) for split, own in members.items()}  # null is written out
-    task = ReadyTask({**config, "scenes": {**config["scenes"], **counts}}, ready_info(config), release, members)
+    task = ReadyTask({**config, "scenes": {**config["scenes"], **counts}}, fuss_info(config), release, members)
     for split in ("train", "valid", "test") if to_fit else ("test",):
         if not counts[split]:
             what = "nothing would be scored" if split == "test" else "there is nothing to train with"
@@ -74,8 +89,7 @@ def build_ready(config: Mapping[str, Any], data: Mapping[str, str], to_fit: bool
     return task
 
 
-def ready_info(config: Mapping[str, Any]) -> TaskInfo:
-    """What a method is told of the task."""
+def fuss_info(config: Mapping[str, Any]) -> TaskInfo:
     return TaskInfo((), int(config["sample_rate_hz"]), 1, MOST_SOURCES, float(config["seconds"]), 1)
 
 
@@ -93,11 +107,9 @@ def _check(config: Mapping[str, Any]) -> None:
 
 def _members(release: Fuss, config: Mapping[str, Any], split: str) -> tuple[int, ...]:
     """Which of the release's examples serve a split, in the order in which they are numbered."""
-    name, wanted = config["splits"][split], config["scenes"][split]
-    there = release.places(name)
-    if wanted is not None and (type(wanted) is not int or not 0 <= wanted <= len(there)):
-        raise UserError(
-            f"task.scenes.{split} is {wanted}; wanted a whole number up to {len(there)}: its list '{name}' has no more."
-        )
-    order = shuffled(f"{name}|{config['scenes']['seed']}", len(there))
-    return tuple(there[i] for i in order[:wanted].tolist())
+    name = config["splits"][split]
+    return in_order(release.places(name), config, split, f"list '{name}'", f"{name}|{config['scenes']['seed']}")
+
+
+BUILDERS: dict[str, Callable[..., Task]] = {"fuss": build_fuss, "dcase_s5": build_dcase}
+INFOS: dict[str, Callable[[Mapping[str, Any]], TaskInfo]] = {"fuss": fuss_info, "dcase_s5": dcase_info}
