@@ -397,6 +397,17 @@ def test_an_inner_run_must_be_a_run_of_the_recipe_named(recipe, tmp_path):
     assert recipe.resolve("quick", inner=tmp_path)[0]["inner"] == {"recipe": "recipes/weak_label", "run": str(tmp_path)}
 
 
+def test_a_recipe_may_wrap_runs_of_several(tmp_path):
+    several = {"recipe": ["recipes/weak_label", "recipes/sepclsnet"]}
+    recipe = load_recipe(write(tmp_path / "tiny", lambda r: r.update(inner=several)))
+    for name in ("weak_label", "sepclsnet"):
+        (tmp_path / "run.json").write_text(json.dumps({"config": {"recipe": name}}))
+        assert recipe.resolve("quick", inner=tmp_path)[0]["inner"] == {"recipe": f"recipes/{name}", "run": str(tmp_path)}
+    (tmp_path / "run.json").write_text(json.dumps({"config": {"recipe": "other"}}))
+    with pytest.raises(UserError, match="that is a run of other; Tiny separator wraps recipes/weak_label or recipes/sepclsnet"):
+        recipe.resolve("quick", inner=tmp_path)
+
+
 def test_a_method_that_is_not_there_is_named(tmp_path):
     recipe = load_recipe(write(tmp_path / "contest" / "lost", lambda r: r.update(method="method.py:Tinny")))
     with pytest.raises(UserError, match="recipe.yaml: method: method.py has no class Tinny. Did you mean 'Tiny'"):

@@ -217,9 +217,10 @@ class Recipe(Part):
             raise UserError(
                 f"--inner {run}: that is no run (no run.json that can be read). `sepbench ls` lists runs."
             ) from None
-        if recipe != Path(self.inner.recipe).name:
-            raise UserError(f"--inner {run}: that is a run of {recipe}; {self.name} wraps {self.inner.recipe}.")
-        return {"recipe": self.inner.recipe, "run": str(run)}
+        known = {Path(each).name: each for each in self.inner.recipes}
+        if recipe not in known:
+            raise UserError(f"--inner {run}: that is a run of {recipe}; {self.name} wraps {' or '.join(known.values())}.")
+        return {"recipe": known[recipe], "run": str(run)}
 
     def grid(self, table: str) -> list[dict[str, Any]]:
         """The options of each run that the published table `table` needs, each once."""

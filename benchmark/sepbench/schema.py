@@ -133,10 +133,14 @@ class Profile(Part):
 
 
 class Inner(Part):
-    """The method that this one wraps."""
+    """The method that this one wraps: a run of this recipe, or of any of these."""
 
-    recipe: str
+    recipe: str | list[str]
     help: str = ""
+
+    @property
+    def recipes(self) -> list[str]:
+        return [self.recipe] if isinstance(self.recipe, str) else self.recipe
 
 
 class Cell(Part):
