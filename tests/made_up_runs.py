@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from sepbench.cli_check import check, freeze
 from sepbench.options import Door
 from sepbench.results import RunFolder
+from sepbench.results_decisions import Decisions
 from sepbench.scene import Row
 from sepbench.tolerances import FILE
 
@@ -50,7 +52,8 @@ def made_up(
 
 def put(
     root: Path, rows: Sequence[Row] | None = None, options: Mapping[str, object] = {}, facts: Mapping[str, object] = {},
-    changed: Mapping[str, object] | None = None, finished: bool = True, **settings: object,
+    changed: Mapping[str, object] | None = None, finished: bool = True, decisions: Decisions | None = None,
+    weights_hash: str | None = None, **settings: object,
 ) -> Path:  # fmt: skip
     """A run in `root`, written as `sepbench run` writes it; `task__rate=1` in `settings` sets config["task"]["rate"]."""
     config = copy.deepcopy(CONFIG)
@@ -63,9 +66,9 @@ def put(
     config["params"] |= options
     every = {"alpha": 10.0, "lambda": 5.0, **options}
     with RunFolder.open_or_create(root, config, every, None, {**FACTS, **facts}, changed or {}) as folder:
-        folder.append_rows("test", 0, made_up() if rows is None else list(rows))
+        folder.append_rows("test", 0, made_up() if rows is None else list(rows), decisions)
         if finished:
-            folder.finish({})
+            folder.finish({}, weights_hash=weights_hash)
     return folder.path
 
 
@@ -81,3 +84,24 @@ def called(*arguments: object) -> int:
     with pytest.raises(SystemExit) as stop:
         Door("sepbench", commands={"check": check, "freeze": freeze})([*map(str, arguments)])
     return int(stop.value.code or 0)
+
+
+def named_scenes(
+    truth: Mapping[str, Sequence[str]], named: Mapping[str, Sequence[str]], gain_db: Mapping[str, float]
+) -> list[Row]:
+    """Rows of scenes that hold the labels `truth` and were answered with `named`, as the judge writes them.
+
+    `gain_db`: CA-SDRi (CAPI-SDRi where a label repeats) of each scene; one that is not in it has none.
+    """
+    rows = []
+    for scene, labels in truth.items():
+        there, said = Counter(labels), Counter(named[scene])
+        metric = "ca_sdri" if max([*there.values(), *said.values()], default=1) == 1 else "capi_sdri"
+        rows += [Row("r", "test", scene, -1, "", each, gain_db[scene]) for each in {metric, "capi_sdri"} if scene in gain_db]
+        rows.append(Row("r", "test", scene, -1, "", "label_set_accuracy", float(there == said)))
+        for label in sorted(there | said):
+            right = min(there[label], said[label])
+            counts = {"tp": right, "fp": said[label] - right, "fn": there[label] - right}
+            rows += [Row("r", "test", scene, -1, label, f"source_{what}", float(n)) for what, n in counts.items()]
+        rows += [Row("r", "test", scene, i, label, "si_sdri", 1.0 + i) for i, label in enumerate(labels)]
+    return rows

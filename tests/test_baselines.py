@@ -67,7 +67,7 @@ def built(repo: Path, name: str, inner: Any = None, **options: Any) -> Any:
 
 def mean_si_sdri_db(repo: Path, scenes: Sequence[Scene], name: str, **options: Any) -> float:
     recipe, config = config_of(repo, name, **options)
-    rows = answer(build(recipe, config, INFO), scenes, config, "run", "test")
+    rows, _ = answer(build(recipe, config, INFO), scenes, config, "run", "test")
     return float(np.mean([row.value for row in rows if row.metric == "si_sdri"]))
 
 
@@ -121,7 +121,7 @@ def test_only_an_oracle_is_handed_the_truth(repo: Path, scenes: list[Scene], sup
 
 def test_the_mixture_improves_nothing_to_the_last_bit(repo: Path, scenes: list[Scene]):
     recipe, config = config_of(repo, "mixture")
-    rows = answer(build(recipe, config, INFO), scenes, config, "run", "test")
+    rows, _ = answer(build(recipe, config, INFO), scenes, config, "run", "test")
     improvements = [row.value for row in rows if row.metric == "si_sdri"]
     assert len(improvements) > 40 and set(improvements) == {0.0}
 
@@ -326,7 +326,7 @@ def test_each_true_source_has_its_ideal_mask_and_its_label(repo: Path, pairs: li
     for scene, found in zip(pairs, build(recipe, config, PAIRS).separate(pairs)):
         assert found.labels == tuple(source.label for source in scene.sources)
         torch.testing.assert_close(found.sources.sum(0), scene.mixture.audio[0], atol=1e-5, rtol=0)
-    rows = answer(build(recipe, config, PAIRS), pairs, config, "run", "test")
+    rows, _ = answer(build(recipe, config, PAIRS), pairs, config, "run", "test")
     values = {name: np.mean([row.value for row in rows if row.metric == name]) for name in ("si_sdri", "class_accuracy")}
     assert values["si_sdri"] > 8 and values["class_accuracy"] == 1.0
 

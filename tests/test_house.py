@@ -47,17 +47,18 @@ USES = {
             "results", "tables", "report", "audit"},
 }
 ROOM_OF = {  # files that are one room together
-    "results_format": "results", "results_checks": "results", "options": "cli", "options_recipe": "cli", "printing": "cli",
+    "results_format": "results", "results_checks": "results", "results_decisions": "results", "run_weights": "run",
+    "options": "cli", "options_recipe": "cli", "printing": "cli",
     "cli_data": "cli", "cli_score": "cli", "cli_compare": "cli", "cli_scenes": "cli", "cli_check": "cli",
     "cli_figures": "cli", "redraw": "drill", "cli_audit": "cli",
-    "judge_case": "judge", "schedule": "training", "ties": "comparison", "gap": "comparison",
+    "judge_case": "judge", "schedule": "training", "ties": "comparison", "gap": "comparison", "by_scene": "comparison",
     "worst": "drill", "scene_files": "drill",
     "score_files": "score", "score_names": "score", "score_layouts": "score", "score_manifest": "score",
     "score_audio": "score", "score_task": "score", "score_metrics": "score", "evaluation": "score",
     "check_figures": "check", "check_pairing": "check", "check_print": "check", "tolerances": "check", "freeze": "check",
     "recipe_yaml": "recipe", "schema": "recipe", "settings": "recipe", "loading": "recipe",
     "tables_facts": "tables", "tables_format": "tables", "tables_fuss": "tables", "tables_gap": "tables", "tables_grid": "tables",
-    "tables_paper": "tables", "tables_ties": "tables",
+    "tables_paper": "tables", "tables_ties": "tables", "tables_counts": "tables", "tables_cases": "tables",
 }  # fmt: skip
 DOORS = {
     "click": {"cli", "options"},
@@ -72,6 +73,8 @@ DOORS = {
     "pytorch_lightning": {"training.py"},
     "sklearn": {"recipes/nmf_svm/"},
     "ray": {"sweep.py"},
+    "pyroomacoustics": {"mixing/shoebox.py"},
+    "h5py": {"mixing/sofa.py"},
 }
 
 

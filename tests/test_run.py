@@ -23,6 +23,7 @@ from sepbench.recipe import load_recipe
 from sepbench.results import read_rows, read_runs
 from sepbench.run import answer, finished_run, run_one
 from sepbench.run import test_run as score_elsewhere  # under its own name pytest would take it for a test
+from sepbench.run_weights import content
 from sepbench.scene import Estimate
 from sepbench.storage import FolderLock, write_json
 from sepbench.tasks.task import FirstScenes, build_task
@@ -128,6 +129,7 @@ def test_a_run_leaves_what_it_promises(whole: Path):
 def test_run_json_says_where_it_comes_from(whole: Path):
     run = json.loads((whole / "run.json").read_text())
     assert run["state"] == "finished" and run["id"] == whole.name and run["config"]["task"]["classes"] == CLASSES
+    assert run["weights_hash"] == content(whole / "weights")
     facts = run["provenance"]
     assert facts["recipe_folder"] == "recipes/weak_label" and facts["device"] == "cpu"
     assert set(facts["scenes_hash"]) == {"test", "seen"} and facts["scenes_hash"]["test"].endswith("-6")
@@ -272,6 +274,7 @@ def test_what_was_learnt_is_scored_on_other_scenes_as_a_run_of_its_own(sounds: P
     run = json.loads((found / "run.json").read_text())
     assert run["config"]["trained_by"]["run"] == whole.name and run["options"]["test_lambda"] == 10
     assert run["cost"]["parameters"] == json.loads((whole / "run.json").read_text())["cost"]["parameters"]
+    assert run["weights_hash"] == json.loads((whole / "run.json").read_text())["weights_hash"]  # the same networks
     assert {split for split, *_ in rows_of(found)} == {"test"}
     assert not {scene for _, scene, *_ in rows_of(found)} & {scene for _, scene, *_ in rows_of(whole)}
     assert score_elsewhere(whole, data, sets, tmp_path, False, "cpu", progress) == found and progress.said

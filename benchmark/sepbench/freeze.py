@@ -12,10 +12,12 @@ from sepbench.check_pairing import apart, recipe_names, runs_in, why_not
 from sepbench.errors import UserError
 from sepbench.metrics import METRICS
 from sepbench.results import RunRecord, read_rows
+from sepbench.results_decisions import FILE as FILE_OF_DECISIONS
 from sepbench.storage import write_bytes, write_text
 from sepbench.tolerances import FILE, first_text
 
 KEPT = ("run.json", "config.yaml", "metrics.json", "rows.parquet")  # no sounds, weights, figures: figures alone are checked
+IF_THERE = (FILE_OF_DECISIONS,)  # for tables
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class _Step:
     def is_done(self) -> bool:
         """Whether this very run is frozen already."""
         return self.old is not None and all(_content(self.run.path / name) == _content(self.old.path / name)
-                                            for name in KEPT)
+                                            for name in (*KEPT, *IF_THERE))
 
 
 def freeze(results: Path, reference: Path, only: Sequence[str] = (), replace: bool = False) -> list[str]:
@@ -97,7 +99,7 @@ def _do(step: _Step, reference: Path) -> str:
     try:
         new = building / "new"
         new.mkdir()
-        for name in KEPT:
+        for name in (*KEPT, *(name for name in IF_THERE if (step.run.path / name).is_file())):
             write_bytes(new / name, (step.run.path / name).read_bytes())
         if step.old is not None:
             step.old.path.rename(building / "old")

@@ -2,7 +2,8 @@
 
     <recipe>-<profile>-<corpus>-<changed options>-<hash>/
         run.json  config.yaml  rows.parquet  metrics.json     and what others put beside them
-        partial/<split>-<chunk>.parquet                       while the run is being scored
+        decisions.jsonl                                       where the method tells what it decided
+        partial/<split>-<chunk>.parquet, .jsonl               while the run is being scored
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sepbench.errors import UserError
-from sepbench.results_checks import check_metrics, check_rows, check_run
-from sepbench.results_format import FORMAT, RENAMED, config_now, renamed, tables_now
+from sepbench.results_checks import check_metrics, check_rows, run_json
+from sepbench.results_decisions import FILE, Decisions, merge_decisions, write_decisions
+from sepbench.results_format import FORMAT, config_now, renamed, tables_now
 from sepbench.scene import Row
 from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, write_bytes, write_json, write_text
 
@@ -73,13 +75,13 @@ class RunFolder:
         """
         name = run_id(config, changed)
         path = Path(root) / name
-        known = _run_json(path)
+        known = run_json(path)
         if known and known["state"] == "finished":
             return cls(path, _same_run(path, known, config, provenance), "finished", None)
         _make(path)
         lock = FolderLock(path)
         try:
-            known = _run_json(path)  # read again: it may have been written before the lock was ours
+            known = run_json(path)  # read again: it may have been written before the lock was ours
             if known:
                 return cls._resume(path, _same_run(path, known, config, provenance), provenance, lock)
             run: dict[str, Any] = {"format": FORMAT, "id": name, "state": "running", "started": _now()}
@@ -104,8 +106,13 @@ class RunFolder:
         write_json(path / "run.json", run)
         return cls(path, run, "interrupted", lock)
 
-    def append_rows(self, split: str, chunk_index: int, rows: list[Row]) -> None:
-        """Put the rows of a chunk of whole scenes on disk. ValueError where one of the scenes was written before."""
+    def append_rows(
+        self, split: str, chunk_index: int, rows: list[Row], decisions: Decisions | None = None
+    ) -> None:
+        """Put the rows of a chunk of whole scenes on disk, and beside them what was decided in its scenes.
+
+        ValueError where one of the scenes was written before.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -120,6 +127,8 @@ class RunFolder:
         _make(folder)
         while (path := folder / f"{split}-{chunk_index:06d}.parquet").exists():
             chunk_index += 1  # a resumed run counts its chunks from 0 again; the scenes are others
+        if decisions:  # first, since a scene is done once its rows are there
+            write_decisions(path.with_suffix(".jsonl"), split, decisions)
         buffer = io.BytesIO()
         pq.write_table(table, buffer)
         write_bytes(path, buffer.getvalue())
@@ -133,17 +142,19 @@ class RunFolder:
         return set(self._scored[split])
 
     def finish(
-        self, wall_s: dict[str, float], cost: dict[str, Any] | None = None, metrics: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
+        self, wall_s: dict[str, float], cost: dict[str, Any] | None = None, metrics: dict[str, Any] | None = None,
+        weights_hash: str | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Merge the chunks, sum them up in metrics.json, mark the run finished; the metrics are handed back.
 
         `metrics` replaces the summary where a run has no rows (statistics of labels). Rows are sorted first, so that
-        the result does not depend on where the run was interrupted.
+        the result does not depend on where the run was interrupted. `weights_hash`: of what answered, if it learns.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         chunks = [_read_parquet(path) for path in self._chunks("*")]
+        told = [path.with_suffix(".jsonl") for path in self._chunks("*")]
         table = pa.concat_tables([_schema().empty_table(), *chunks]).sort_by(ORDER)
         if metrics is None:
             from sepbench.statistics import summarise
@@ -154,7 +165,9 @@ class RunFolder:
             buffer = io.BytesIO()
             pq.write_table(table, buffer)
             write_bytes(self.path / "rows.parquet", buffer.getvalue())
+        merge_decisions(filter(Path.is_file, told), self.path / FILE)
         write_json(self.path / "metrics.json", metrics)
+        self.run |= {"weights_hash": weights_hash} if weights_hash else {}
         self.run |= {"state": "finished", "finished": _now(), "wall_s": wall_s} | ({"cost": cost} if cost else {})
         write_json(self.path / "run.json", self.run)
         self.state = "finished"
@@ -195,6 +208,7 @@ class RunRecord:
     changed: dict[str, Any] | None = None  # options that differ from their defaults; None: not recorded
     started: str | None = None
     finished: str | None = None
+    weights_hash: str | None = None  # of what answered; None: it learns nothing, or the run is from before it was kept
 
 
 def read_runs(root: Path) -> list[RunRecord]:
@@ -215,7 +229,7 @@ def read_rows(folder: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{folder}: holds no rows (no rows.parquet). Name a finished run that was scored.")
     columns = _columns(_read_parquet(folder / "rows.parquet"))
     check_rows(folder / "rows.parquet", columns)
-    names = renamed(_run_json(folder) or {"format": FORMAT})
+    names = renamed(run_json(folder) or {"format": FORMAT})
     for old, new in names.items():
         columns["metric"][columns["metric"] == old] = new
     return columns
@@ -226,7 +240,7 @@ def _walk(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         subfolders.sort()
         if "run.json" not in files:
             continue
-        run = _run_json(Path(folder))
+        run = run_json(Path(folder))
         if run is not None:
             subfolders.clear()  # a run holds no runs
             yield Path(folder), run
@@ -248,6 +262,7 @@ def _record(path: Path, run: Mapping[str, Any]) -> RunRecord:
         changed=run.get("changed"),
         started=run.get("started"),
         finished=run.get("finished"),
+        weights_hash=run.get("weights_hash"),
     )
 
 
@@ -256,23 +271,6 @@ def _metrics(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     metrics = read_json(path / "metrics.json")
     check_metrics(path / "metrics.json", metrics)
     return {split: {names.get(name, name): held for name, held in own.items()} for split, own in metrics.items()}
-
-
-def _run_json(folder: Path) -> dict[str, Any] | None:
-    """The run.json of `folder`; None where there is none or it is not of a run of ours."""
-    path = folder / "run.json"
-    if not path.is_file():
-        return None
-    run = read_json(path)
-    if not isinstance(run, dict) or "format" not in run:
-        return None
-    if run["format"] not in (FORMAT, *RENAMED):
-        raise UserError(
-            f"{path}: written by format {run['format']}; this sepbench reads format {FORMAT}. "
-            "Use the sepbench that wrote it, or move it away."
-        )
-    check_run(path, run)
-    return run
 
 
 def _same_run(path: Path, run: dict[str, Any], config: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:

@@ -10,12 +10,31 @@ from typing import Any
 import numpy as np
 
 from sepbench.errors import UserError
+from sepbench.results_format import FORMAT, RENAMED
 from sepbench.scene import Row
+from sepbench.storage import read_json
 
 REMEDY = "Restore it, or run again in another folder."
 KEYS = ("id", "config", "config_hash", "state")  # without these a run.json is none
 NUMBERS = ("mean", "std", "median", "n", "scenes", "undefined")
 PARTS = ("config", "task", "options", "tables", "provenance", "wall_s", "cost")
+
+
+def run_json(folder: Path) -> dict[str, Any] | None:
+    """The run.json of `folder`; None where there is none or it is not of a run of ours."""
+    path = folder / "run.json"
+    if not path.is_file():
+        return None
+    run = read_json(path)
+    if not isinstance(run, dict) or "format" not in run:
+        return None
+    if run["format"] not in (FORMAT, *RENAMED):
+        raise UserError(
+            f"{path}: written by format {run['format']}; this sepbench reads format {FORMAT}. "
+            "Use the sepbench that wrote it, or move it away."
+        )
+    check_run(path, run)
+    return run
 
 
 def check_run(path: Path, run: Mapping[str, Any]) -> None:

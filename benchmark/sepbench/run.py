@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,9 @@ from sepbench.method import Method, Training, WeakTraining
 from sepbench.provenance import provenance
 from sepbench.recipe import Recipe, build, load_recipe
 from sepbench.results import RunFolder, RunRecord, read_runs, run_id
+from sepbench.results_decisions import Decisions
 from sepbench.results_format import learns_from
+from sepbench.run_weights import content, parameters, weights_hash
 from sepbench.scene import Row, Scene
 from sepbench.storage import locked, read_json, write_json
 from sepbench.tasks.splits import SHARED_POOL, split_clips
@@ -60,7 +61,7 @@ def test_run(
     record, recipe = finished_run(run)
     config, options = recipe.retarget(record.config, record.options, sets, data)
     config["task"]["metrics"] = list(dict.fromkeys([*config["task"]["metrics"], *metrics]))
-    config["trained_by"] = {"run": record.id, "weights": _content(record.path / "weights")}
+    config["trained_by"] = {"run": record.id, "weights": content(record.path / "weights")}
     if config["task"]["splits"] != record.config["task"]["splits"]:
         config["task"]["scenes"]["seen"] = 0  # what was trained on is another set of clips
     task = build_task(config["task"], data, progress, to_fit=False)
@@ -165,22 +166,16 @@ def _check_unheard(record: RunRecord, task: Task) -> None:
         )
 
 
-def _content(folder: Path) -> str:
-    """A hash of the files in `folder`: what a method has learnt."""
-    digest = hashlib.blake2b(digest_size=8)
-    for file in sorted(folder.glob("*.safetensors")):
-        digest.update(file.name.encode() + file.read_bytes())
-    return digest.hexdigest()
-
-
 def inner_method(config: dict[str, Any], task: Task) -> Method | None:
     """The method that this one wraps, as its own run left it. The configuration is told what that one learnt from."""
     if not config.get("inner"):
         return None
     record, recipe = finished_run(Path(config["inner"]["run"]))
+    if record.config["supervision"] == "oracle":
+        raise UserError(f"--inner {record.path}: {record.config['name']} must be told the sources. Wrap one that hears mixtures.")
     _check_same_sounds(record, config)
     _check_unheard(record, task)
-    config["inner"] |= {"weights": _content(record.path / "weights"), "parameters": record.cost.get("parameters")}
+    config["inner"] |= {"weights": content(record.path / "weights"), "parameters": record.cost.get("parameters")}
     if config["supervision"] == "weak":
         config["labels_seen"] = record.config["labels_seen"]
     method = build(recipe, record.config, task.info)
@@ -238,19 +233,24 @@ def _score(
                 indices = range(first, min(first + CHUNK, task.n_scenes(split)))
                 missing = [scenes.scene(index) for index in indices if scenes.scene_id(index) not in scored]
                 if missing:
-                    folder.append_rows(split, chunk, answer(method, missing, config, folder.id, split))
+                    folder.append_rows(split, chunk, *answer(method, missing, config, folder.id, split))
                 bar.advance(len(indices))
     wall_s["score"] = time.perf_counter() - began_s
 
 
-def answer(method: Method, scenes: Sequence[Scene], config: Mapping[str, Any], run: str, split: str) -> list[Row]:
-    """The method's answer to some scenes, as the judge's rows."""
+def answer(
+    method: Method, scenes: Sequence[Scene], config: Mapping[str, Any], run: str, split: str
+) -> tuple[list[Row], Decisions]:
+    """The method's answer to some scenes: the judge's rows, and by scene what the method says that it decided."""
     task = config["task"]
     asked = (task["classes"], task["metrics"], run, split, task["minimum_active"], len(task["classes"]))
     rows: list[Row] = []
+    decisions = {}
     for scene, estimate in zip(scenes, method.separate(shown(scenes, config)), strict=True):
         rows += judge(scene, estimate, *asked)
-    return rows
+        if estimate.decisions is not None:
+            decisions[scene.mixture.id] = estimate.decisions
+    return rows, decisions
 
 
 def shown(scenes: Sequence[Scene], config: Mapping[str, Any]) -> Sequence[Any]:
@@ -274,10 +274,10 @@ def _keep(
     estimate, told = method.separate(shown([scene], config))[0], run_words(config, split)
     keep_scene(scene, estimate, folder.path, task.info.classes, told)
     began_s = time.perf_counter()
-    cost = cost | measure_cost(method, shown(scenes, config), task.info.sample_rate_hz) | _parameters(config, folder.path)
+    cost = cost | measure_cost(method, shown(scenes, config), task.info.sample_rate_hz) | parameters(config, folder.path)
     wall_s["cost"] = time.perf_counter() - began_s
     draw_history(folder.path, order=tuple(cost))
-    metrics = folder.finish(wall_s, cost)
+    metrics = folder.finish(wall_s, cost, weights_hash=weights_hash(config, folder.path))
     if "si_sdri" in metrics.get(split, {}):
         draw_scatter(folder.path, split, told)
 
@@ -286,20 +286,3 @@ def telling(scenes: Sequence[Scene]) -> Scene:
     """The first scene in which three classes sound; without one, the first of those with the most. What pictures show."""
     three = [scene for scene in scenes if len(scene.sources) == 3]
     return three[0] if three else max(scenes, key=lambda scene: len(scene.sources))
-
-
-def _parameters(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """How many numbers the weights hold, per network and in all; 0 where nothing is learnt, here or by what is wrapped."""
-    from safetensors import safe_open
-
-    counts: dict[str, int] = {}
-    for file in sorted((folder / "weights").glob("*.safetensors")):
-        with safe_open(file, "pt") as weights:
-            told = (weights.metadata() or {}).get("parameters")
-            counts[file.stem] = int(told or sum(weights.get_tensor(key).numel() for key in weights.keys()))  # noqa: SIM118
-    if counts:
-        return {"parameters": sum(counts.values()), "parameters_of": counts}
-    wrapped = (config.get("inner") or {}).get("parameters")
-    if wrapped is not None:
-        return {"parameters": wrapped}
-    return {} if learns_from(config) else {"parameters": 0}

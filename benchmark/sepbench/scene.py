@@ -29,9 +29,11 @@ class Source:
 
 @dataclass(frozen=True)
 class Scene:
-    """A mixture with its truth. `sum(sources) + sum(rest) == mixture`; two sources may share a label.
+    """A mixture with its truth. `sum(sources) + sum(rest) == mixture`, its first channel; two sources may share a label.
 
-    The one exception is a mixture that was clipped on purpose (task.mixing.limit: clip).
+    In a room, a source is its early part there, and `rest` holds each interfering event (with its class as its label), the
+    "late reverberation" of all sources together, and the "noise", all at the first channel. The one exception is a mixture
+    that was clipped on purpose (task.mixing.limit: clip).
     """
 
     mixture: Mixture
@@ -57,6 +59,7 @@ class Estimate:
     confidences: Tensor | None = None  # (source,), 0 to 1
     activity: Activity | None = None
     trace: dict[str, Any] | None = None  # what it shows of its inside, such as masks (see sepbench.report); never scored
+    decisions: tuple[dict[str, Any], ...] | None = None  # what was decided on the way, as plain JSON; kept, never scored
 
 
 @dataclass(frozen=True)

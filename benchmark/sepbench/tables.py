@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from sepbench.results import RunRecord, read_runs
+from sepbench.tables_cases import case_tables
+from sepbench.tables_counts import source_count_tables
 from sepbench.tables_facts import (
+    BY_LABELS_NOTE,
+    LEGEND,
     SHARED,
     SHARED_NOTE,
     SYNTHETIC_NOTE,
@@ -38,11 +42,13 @@ __all__ = ["Cell", "Line", "Table", "find_published", "list_runs", "make_tables"
 
 MAIN, BY_LABEL = "si_sdri", "si_sdri_by_label"
 ELSEWHERE = {"snri": ("SNRi, dB", 1), "ca_sdri": ("CA-SDRi, dB", 1), "capi_sdri": ("CAPI-SDRi, dB", 1)}
-ELSEWHERE |= {"label_set_accuracy": ("Label sets right", 2), "source_f_measure": ("F sources", 2)}
+ELSEWHERE |= {"label_set_accuracy": ("Label sets right", 2), "source_precision": ("Sources, precision", 2)}
+ELSEWHERE |= {"source_recall": ("Sources, recall", 2), "source_f_measure": ("F sources", 2)}
 ELSEWHERE |= {"class_accuracy": ("Classes right", 2), "class_accuracy_both": ("All classes right", 2)}
 ELSEWHERE |= {"bss_sdr": ("BSS SDR, dB", 1), "bss_isr": ("ISR, dB", 1)}
 ELSEWHERE |= {"bss_sir": ("SIR, dB", 1), "bss_sar": ("SAR, dB", 1)}
 ELSEWHERE |= {"equal_separation": ("Equally separated", 2)}  # columns that are there only where a run has the figure
+WITH_F = ("source_precision", "source_recall")  # which every run with that F has, so that they are shown where a task asks
 OF_METRICS = {"SI-SDRi, dB": MAIN, "Median": MAIN, "SI-SDRi by label, dB": BY_LABEL, "Input SI-SDR": "si_sdr_mixture"}
 OF_METRICS |= {"F frame (chance)": "f_measure_frame", "F clip (chance)": "f_measure_clip"}  # left out where no task asks
 ABSOLUTE = {"si_sdr": ("SI-SDR, dB", 1), "snr": ("SNR, dB", 1)}  # columns for runs that know of no mixture
@@ -51,18 +57,6 @@ NAMING = ("label_set_accuracy", "class_accuracy")  # where nothing is separated;
 PLACED_BY = (*IN_DB, *NAMING)  # a run is placed by the first it has
 RELEASED = "as released"  # where scenes are not mixed but lie ready on disk
 SPLITS = {"test": "unheard recordings", "seen": "new scenes of the training recordings"}
-LEGEND = (
-    "[ ]: 95 % interval. SI-SDRi: each source with the estimate that separates it best, or with that of its label. Tie "
-    "group: methods that share a letter cannot be told apart (paired, 95 %). Chance: the F of always saying yes, or the share "
-    "of classes that guessing gets right. Undefined: silent references. Missed: sources without an answer, which no mean "
-    "counts. MACs/s: multiply-accumulates per second of audio. Real-time factor: seconds of computing per second of audio, on "
-    "the run's own machine. Memory: the peak of the whole process while it answers one scene (Python and torch alone take "
-    "some 450 MB), or of the GPU's tensors. –: not measured."
-)
-BY_LABELS_NOTE = (
-    "Without SI-SDRi, a method names classes and separates nothing: its classes are right by the set of its labels, which is "
-    "easier to guess (see its chance)."
-)
 # Never corpus and profile: a row that is copied out of its table has to go on saying what it was measured on.
 FOLDABLE = ("Split", "Sources / scenes", "Supervision", "Undefined", "Missed")
 OF_THE_TABLE = ("task", "protocol")  # options that a comparison's title tells: they part tables, not rows
@@ -123,7 +117,9 @@ def _comparisons(runs: Iterable[RunRecord]) -> list[Table]:
                 same_settings.append([run]) if home is None else home.append(run)
     order = sorted(groups, key=lambda key: (key[0] != "test", key[0], key[1]))
     alike = [(group, split) for split, settings in order for group in groups[split, settings]]
-    return [table for group in alike for table in (_comparison(*group), *count_tables(*group, OF_THE_TABLE))]
+    beside = (count_tables, source_count_tables, case_tables)
+    return [table for group in alike
+            for table in (_comparison(*group), *(each for made in beside for each in made(*group, OF_THE_TABLE)))]
 
 
 def _same_input(one: RunRecord, other: RunRecord, split: str) -> bool:
@@ -154,7 +150,8 @@ def _main(run: RunRecord, split: str) -> str:
 def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     bare = {name: facts for name, facts in ABSOLUTE.items() if any(_main(run, split) in ABSOLUTE for run in runs)}
     every = (bare | ELSEWHERE).items()
-    extra = {name: facts for name, facts in every if any(figures_of(run, split, name) for run in runs)}
+    asked = [name for name, _ in every if name not in WITH_F or any(measures(run, name) for run in runs)]
+    extra = {name: facts for name, facts in every if name in asked and any(figures_of(run, split, name) for run in runs)}
     guessed = {name for name in extra if any(figures_of(run, split, f"{name}_chance") for run in runs)}
     headings = ["Method", "Supervision", "Corpus", "Profile", "Split", "Sources / scenes", "SI-SDRi, dB"]
     headings += ["Tie group", "Median", "SI-SDRi by label, dB", "Input SI-SDR"]

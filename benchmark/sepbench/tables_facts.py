@@ -22,6 +22,19 @@ SHARED_NOTE = (
     "known in new mixtures, and not how well sounds that were never heard."
 )
 
+LEGEND = (
+    "[ ]: 95 % interval. SI-SDRi: each source with the estimate that separates it best, or with that of its label. Tie "
+    "group: methods that share a letter cannot be told apart (paired, 95 %). Chance: the F of always saying yes, or the share "
+    "of classes that guessing gets right. Undefined: silent references. Missed: sources without an answer, which no mean "
+    "counts. MACs/s: multiply-accumulates per second of audio. Real-time factor: seconds of computing per second of audio, on "
+    "the run's own machine. Memory: the peak of the whole process while it answers one scene (Python and torch alone take "
+    "some 450 MB), or of the GPU's tensors. –: not measured."
+)
+BY_LABELS_NOTE = (
+    "Without SI-SDRi, a method names classes and separates nothing: its classes are right by the set of its labels, which is "
+    "easier to guess (see its chance)."
+)
+
 
 def is_synthetic(corpus: str) -> bool:
     """Whether the corpus, or a part of it, is made by a generator."""
@@ -100,6 +113,8 @@ def scene_settings(run: RunRecord, split: str) -> dict[str, Any]:
     for name in [name for name in mixing if name.startswith("test_")]:
         value = mixing.pop(name)
         mixing[name[5:]] = mixing.get(name[5:]) if value is None else value  # null: as in training
+    if isinstance(mixing.get("rooms"), Mapping):
+        mixing["rooms"] = mixing["rooms"].get("test" if split == "test" else "train")
     settings |= {"mixing": mixing, "scenes": (task.get("scenes") or {}).get(split)}
     return settings | {"sounds": run.provenance.get("corpus_hash")}
 
