@@ -454,3 +454,10 @@ def test_all_shows_the_rows_that_nothing_of_ours_fills(tmp_path: Path, published
     assert not [table for table in made(tmp_path / "runs", published) if "Table IV" in table.title]
     table = named(made(tmp_path / "runs", published, show_all=True), "Table IV")
     assert cell(table, "Full", "Acc., %").show() == "– (paper 70.0)"
+
+
+def test_a_table_of_our_own_is_not_called_the_paper_s_and_no_unit_stands_twice(tmp_path: Path, published: Path):
+    table = {"metric": "class_accuracy", "title": "Ours", "rows": [{"published": "Row"}], "columns": [{"published": "Right (%)"}]}
+    run(tmp_path / "runs", tables={"own": table})
+    (found,) = (each for each in made(tmp_path / "runs", published) if "table own" in each.title)
+    assert found.title == "sepclsnet, table own: Ours" and found.headings[-1].count("%") == 1

@@ -160,10 +160,12 @@ def _table(lead: Grid, parts: Sequence[Grid], lines: list[Line], notes: list[str
     lines = [Line(line.cells[:4] + tuple(line.cells[4 + i] for i in keep), line.facts) for line in lines]
     ours = [{line.cells[4 + k].unit for line in lines if line.cells[4 + k].runs} for k in range(len(keep))]
     units = [found.pop() if len(found) == 1 else "" if found else lead.unit(headings[i]) for i, found in zip(keep, ours)]
-    shown = [f"{headings[i]}, {unit}" if unit in ("%", "M") else headings[i] for i, unit in zip(keep, units)]
+    told = [unit in ("%", "M") and f"({unit})" not in headings[i] for i, unit in zip(keep, units)]
+    shown = [f"{headings[i]}, {unit}" if tell else headings[i] for i, unit, tell in zip(keep, units, told)]
     name = lead.recipe if len(parts) == 1 else lead.paper
     table = lead.name if len(parts) == 1 else lead.place[1]
-    title = f"{name}, Table {table} of the paper: {lead.spec.get('title', '')}".rstrip(": ")
+    which = f"Table {table} of the paper" if lead.spec.get("published") else f"table {table}"
+    title = f"{name}, {which}: {lead.spec.get('title', '')}".rstrip(": ")
     filled = any(cell.runs for line in lines for cell in line.cells)
     notes = sorted(set(notes))
     if filled and any(part.shares_clips for part in parts) and not shared:

@@ -33,12 +33,16 @@ class SoundCnn(nn.Module):
         self.layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types leave it out
         self.classes = nn.Linear(channels[-1], n_classes)
 
-    def forward(self, features: Tensor) -> Tensor:
+    def maps(self, features: Tensor) -> Tensor:
+        """What the last layer makes of them: (batch, channel, mel / shortest, frame / shortest)."""
         if min(features.shape[-2:]) < self.shortest:
             bands, frames = features.shape[-2:]
             raise UserError(
                 f"a sound of {bands} mel bands x {frames} frames is too short for the classifier: each of its layers halves "
                 f"both, which takes {self.shortest}. Choose longer scenes (task.seconds) or fewer layers (sizes.channels)."
             )
-        maps = self.layers(features)  # (batch, channel, mel / shortest, frame / shortest)
-        return self.classes(maps.mean((-2, -1)))
+        found: Tensor = self.layers(features)
+        return found
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.classes(self.maps(features).mean((-2, -1)))

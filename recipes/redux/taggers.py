@@ -1,0 +1,101 @@
+"""The taggers by name, and how they are taught: which classes sound, each by itself (section 3, "Classifier")."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from sepbench.labels import Events
+from sepbench.method import Training, WeakBatch
+from sepbench.scene import TaskInfo
+from sepbench.training import Schedule, train
+
+from .kept import settled, taught_once
+from .lessons import SILENT_DB, Lessons, firsts, reference
+from .m2d import M2dTagger
+from .m2d_files import load_m2d
+from .tagger_cnn import CnnTagger
+
+STAGE = "tagger"
+
+
+def build_tagger(kind: str, task: TaskInfo, sizes: Any, seed: int) -> nn.Module:
+    """`cnn` or `m2d`, (item, time) -> logits (item, class); the same for the same seed. m2d's blocks are still empty."""
+    torch.manual_seed(seed)
+    n_classes, rate_hz = len(task.classes), task.sample_rate_hz
+    if kind == "cnn":
+        return CnnTagger(n_classes, rate_hz, sizes.tagger_channels, sizes.tagger_convs)
+    shape = (sizes.m2d_width, sizes.m2d_depth, sizes.m2d_heads, sizes.m2d_finetuned)
+    return M2dTagger(n_classes, rate_hz, task.seconds, *shape)
+
+
+def teach(
+    network: nn.Module, file: str | None, task: TaskInfo, sizes: Any, schedule: Schedule, training: Training
+) -> dict[str, Any]:
+    """Teach what `build_tagger` has made, on what Lessons says; m2d from the checkpoint `file` on. Hands back what it cost.
+
+    Beside that, of the validation scenes and clips: the share of mixtures and of single sounds whose set of classes with a
+    probability of 0.5 or more is theirs.
+    """
+    device = next(network.parameters()).device
+    if isinstance(network, M2dTagger):
+        load_m2d(network, file)
+    brought = (
+        None if file is None else hashlib.blake2b(Path(file).expanduser().read_bytes(), digest_size=16).hexdigest()
+    )
+    own = {name: value for name, value in vars(sizes).items() if name.startswith(("tagger_", "m2d_"))}
+    told = (
+        type(network).__name__,
+        brought,
+        task.classes,
+        task.sample_rate_hz,
+        task.seconds,
+        own,
+        SILENT_DB,
+        settled(schedule, device),
+    )
+
+    def learn() -> dict[str, Any]:
+        lessons, valid = Lessons(training.scenes, training.clips), Lessons(training.valid, training.valid_clips)
+        rest = (training.folder, training.seed, device, training.progress)
+        cost = train(STAGE, network, lambda batch: loss(network, batch), lessons, valid, schedule, *rest)
+        network.to(device)
+        return cost | figures(network, valid, schedule)
+
+    cost = taught_once(STAGE, network, told, training, learn)
+    training.progress.say(
+        f"{STAGE}: right about {cost['mixtures_right']:.0%} of mixtures, {cost['singles_right']:.0%} of single sounds"
+    )
+    return cost
+
+
+def loss(network: nn.Module, batch: WeakBatch) -> Mapping[str, Tensor]:
+    """The cross-entropy of every class, summed; its mean over the items of Lessons."""
+    logits = network(batch.mixture)
+    target = torch.from_numpy(batch.events.presence()).to(logits.device)
+    return {"loss": binary_cross_entropy_with_logits(logits, target, reduction="none").sum(1).mean()}
+
+
+@torch.inference_mode()
+def figures(network: nn.Module, valid: Lessons, schedule: Schedule) -> dict[str, float]:
+    """The shares of `teach`, of as many batches as the training is judged by."""
+    network.eval()
+    mixtures, singles = [], []
+    for index in range(schedule.valid_batches):
+        mixed = valid.scenes.batch(index, schedule.batch)
+        mixtures.append(_right(network, reference(mixed), mixed.events))
+        alone = mixed if valid.clips is None else valid.clips.batch(index, schedule.batch)
+        singles.append(_right(network, *firsts(alone)))
+    return {"mixtures_right": float(torch.cat(mixtures).mean()), "singles_right": float(torch.cat(singles).mean())}
+
+
+def _right(network: nn.Module, audio: Tensor, events: Events) -> Tensor:
+    """1 where the set of classes is right, else 0: (item,)."""
+    logits = network(audio.to(next(network.parameters()).device)).cpu()
+    return ((logits > 0) == torch.from_numpy(events.presence() > 0)).all(1).float()
