@@ -49,7 +49,7 @@ def make_dcase(root: Path, scenes: Sequence[Scene], year: int = 2025, subtype: s
 
 
 def add_parts(root: Path, n_events: int = 2, seconds: float = 0.4, rate_hz: int = RATE_HZ) -> Path:
-    """Write what there is to train with below `root`: events, interference, noise and rooms of either split; `root`."""
+    """Write what there is to train with below `root`: events, interference, noise, rooms, and metadata; `root`."""
     dev, random = root / "dev_set", np.random.default_rng(7)
     n = round(seconds * rate_hz)
     counts = Counter({("sound_event", name): n_events for name in CLASSES})
@@ -61,6 +61,9 @@ def add_parts(root: Path, n_events: int = 2, seconds: float = 0.4, rate_hz: int 
         for i in range(2):
             _write(dev / "noise" / split / f"{i}.wav", random.uniform(-0.1, 0.1, (3 * n, 4)), rate_hz)
             write_sofa(dev / "room_ir" / split / f"room{i}.sofa", rate_hz, random.integers(1 << 30))
+    for name in ("valid.json", "valid/0000.json"):  # which scenes the challenge has in valid: nobody reads it
+        (dev / "metadata" / name).parent.mkdir(parents=True, exist_ok=True)
+        (dev / "metadata" / name).write_text("[]")
     return root
 
 

@@ -16,7 +16,7 @@ from sepbench.errors import UserError
 from sepbench.freeze import freeze
 from sepbench.results import RunFolder
 from sepbench.results_decisions import read_decisions
-from sepbench.run_weights import content, weights_hash
+from sepbench.run_weights import content, parameters, weights_hash
 from sepbench.scene import Estimate, Mixture, Row, Scene, Source
 
 ONE, FOUR = {"round": 1, "case": "I", "labels": ["dog_bark"]}, {"round": 1, "case": "IV", "capped": False}
@@ -141,3 +141,15 @@ def test_only_what_has_learnt_has_a_hash_of_weights(tmp_path: Path):
     assert weights_hash({"supervision": "none"}, tmp_path) is None
     handed = {"supervision": "weak", "trained_by": {"run": "another", "weights": "abc"}}
     assert weights_hash(handed, tmp_path / "nothing") == "abc"
+
+
+def test_what_is_wrapped_is_counted_beside_the_runs_own_networks(tmp_path: Path):
+    saved(tmp_path / "weights", {"parameters": "7"}, one=torch.ones(9))
+    learns: dict = {"supervision": "isolated"}
+    assert parameters(learns, tmp_path) == {"parameters": 7, "parameters_of": {"net": 7}}
+    both = {"parameters": 107, "parameters_of": {"net": 7, "inner": 100}}
+    assert parameters({**learns, "inner": {"run": "r", "parameters": 100}}, tmp_path) == both
+    assert parameters({**learns, "inner": {"run": "r", "parameters": 100}}, tmp_path / "none") == {"parameters": 100}
+    handed = {"trained_by": {"run": "another", "weights": "abc"}, "inner": {"run": "r", "parameters": 100}}
+    assert parameters({**learns, **handed}, tmp_path / "none") == {}
+    assert parameters({**learns, "inner": {"run": "r"}}, tmp_path) == {"parameters_of": {"net": 7}}  # the sum is not known

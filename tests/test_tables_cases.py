@@ -178,3 +178,23 @@ def test_every_format_shows_every_case(tmp_path: Path):
         assert all(word in written for word in ("SYNTHETIC", "II", "IV", "not separable", "3.00 [3.00, 3.00]"))
     lines = render(cases(tmp_path), "csv").splitlines()
     assert sum(',"CA-SDRi, dB gained",' in line for line in lines) == 4
+
+
+def test_a_scenes_case_is_that_of_its_first_round(tmp_path: Path):
+    told = {scene: [{"round": 1, "case": "II"}, {"round": 2, "case": "I"}] for scene in SCENES}
+    answered(tmp_path, "redux", decisions=told)
+    assert list(column(cases(tmp_path)[0], "Scenes")) == ["II", "all"]
+
+
+def test_a_partner_need_not_have_ended_with_the_same_labels(tmp_path: Path):
+    answered(tmp_path, "none", options={"threshold": 0.5})
+    told = {scene: [*heard(scene, "redux"), {"round": 3, "case": "I", "mixture": {"labels": ["siren"]}}] for scene in SCENES}
+    answered(tmp_path, "redux", options={"threshold": 0.4}, decisions=told)
+    assert "CA-SDRi, dB gained" in cases(tmp_path)[0].headings
+
+
+def test_a_partner_that_repeats_a_label_is_compared_by_source_in_every_scene(tmp_path: Path):
+    named = {**TRUTH, "s00": ("dog", "dog")}
+    answered(tmp_path, "none", named=named)
+    answered(tmp_path, "redux")
+    assert column(cases(tmp_path)[0], "CAPI-SDRi, dB gained")["all"].n == 60

@@ -119,7 +119,21 @@ def test_what_is_truly_there_does_not_depend_on_what_was_named(tmp_path: Path):
     wrong = read_rows(put(tmp_path, named_scenes(truth, {"a": ("dog",), "b": ("rain",), "c": ()}, {}), seed=1))
     there = {scene: {label: n for label, n in own.items() if n} for scene, own in sources_of(wrong, "test").items()}
     assert there == sources_of(right, "test") == {"a": {"dog": 2, "siren": 1}, "b": {}, "c": {"rain": 1}}
-    assert metric_for(there) == "capi_sdri" and metric_for({"c": there["c"]}) == "ca_sdri"
+
+
+@pytest.mark.parametrize("side", ["truth", "answer"])
+def test_scenes_are_compared_by_source_as_soon_as_a_label_repeats_among_sources_or_in_an_answer(tmp_path: Path, side: str):
+    once, twice = {"a": ("dog",), "b": ()}, {"a": ("dog", "dog"), "b": ()}
+    repeated = (twice, once) if side == "truth" else (once, twice)
+    rows = [read_rows(put(tmp_path, named_scenes(*each, {"a": 1.0}), seed=i)) for i, each in enumerate([(once, once), repeated])]
+    assert metric_for(rows[:1], "test") == "ca_sdri" and metric_for(rows, "test") == "capi_sdri"
+
+
+def test_a_scene_whose_answer_repeats_a_label_stays_in_its_column(tmp_path: Path):
+    named = {scene: own if scene != "s01" else ("dog", "dog") for scene, own in TRUTH.items()}
+    put(tmp_path, named_scenes(TRUTH, named, gains()), **SETTINGS)
+    (table,) = counted(tmp_path)
+    assert table.headings[4] == "1 source: CAPI-SDRi, dB" and table.rows[0].cells[4].n == 10
 
 
 def test_a_mean_over_some_scenes_knows_nothing_of_the_others():

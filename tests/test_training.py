@@ -6,6 +6,8 @@ import csv
 import os
 import signal
 import time
+from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,12 @@ import pytest
 import torch
 from torch import nn
 
+from sepbench import training
 from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import Batch, WeakBatch
 from sepbench.progress import PlainProgress
-from sepbench.training import Schedule, precision_on, train
+from sepbench.training import AHEAD, Schedule, _Scenes, precision_on, train
 
 QUIET = PlainProgress(open(os.devnull, "w"))  # noqa: SIM115
 PLAN = Schedule(epochs=4, steps=3, batch=2, valid_batches=2, lr=0.05, patience=10, warmup=2, cosine=True, clip_norm=1.0)
@@ -81,7 +84,7 @@ def test_a_stopped_training_goes_on_as_if_it_never_had_been(tmp_path: Path, stop
     scenes = Line(0, stop_at)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "stopped", other, scenes)
-    assert max(index for index, _ in scenes.asked) == stop_at
+    assert stop_at <= max(index for index, _ in scenes.asked) <= stop_at + AHEAD
     rest, again = Line(0), new_network()
     with torch.no_grad():
         again[0].weight.fill_(9.0)  # whatever is in it, the checkpoint overrules
@@ -235,6 +238,30 @@ def test_the_share_of_waiting_is_measured(tmp_path: Path):
     fast = trained(tmp_path / "fast", new_network(), plan=plan)
     assert fast["waiting_share"] < 0.3 < 0.5 < slow["waiting_share"] <= 1
     assert slow["seconds"] > 0.8 and 0 < slow["steps_per_s"] < 10
+
+
+def test_so_many_batches_are_mixed_ahead_and_none_of_another_epoch():
+    scenes, n = Line(0), AHEAD + 3
+    epoch = _Scenes(scenes, replace(PLAN, steps=n))
+    epoch.first = n
+    batches = iter(epoch)
+    for step in range(n):
+        next(batches)
+        wanted = [(n + i, 2) for i in range(min(step + 1 + AHEAD, n))]
+        until_s = time.monotonic() + 5
+        while len(scenes.asked) < len(wanted) and time.monotonic() < until_s:
+            time.sleep(0.005)
+        time.sleep(0.02)  # for one too many
+        assert scenes.asked == wanted
+    assert list(batches) == [] and len(scenes.asked) == n
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.13, ["training tiny: waited for scenes 13 % of the time"]), (0.04, [])])
+def test_what_was_waited_for_scenes_is_said_where_it_is_much(tmp_path: Path, monkeypatch, share: float, said: list[str]):
+    monkeypatch.setattr(training._History, "summary", lambda _: {"waiting_share": share})
+    out, network = StringIO(), new_network()
+    train("tiny", network, loss_of(network), Line(0), Line(1), PLAN, tmp_path, 3, CPU, PlainProgress(out))
+    assert [line for line in out.getvalue().splitlines() if "waited" in line] == said
 
 
 def test_scenes_are_mixed_while_the_network_learns(tmp_path: Path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +31,13 @@ def sources_of(columns: Columns, split: str) -> dict[str, dict[str, int]]:
     return found
 
 
-def metric_for(sources: Mapping[str, Mapping[str, int]]) -> str:
-    """The figure of separation by label that is defined in all those scenes: by class, unless classes repeat in one."""
-    return BY_SOURCE if any(n > 1 for own in sources.values() for n in own.values()) else BY_CLASS
+def metric_for(rows: Iterable[Columns], split: str) -> str:
+    """The figure of separation by label that is defined in all scenes of those runs: by class, unless a label repeats in one.
+
+    It may repeat among the sources or in the answer: either way the scene has a figure by source alone.
+    """
+    repeats = any(scene_values(own, split, BY_SOURCE).keys() - scene_values(own, split, BY_CLASS).keys() for own in rows)
+    return BY_SOURCE if repeats else BY_CLASS
 
 
 @dataclass(frozen=True)

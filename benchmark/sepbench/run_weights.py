@@ -34,7 +34,10 @@ def weights_hash(config: Mapping[str, Any], folder: Path) -> str | None:
 
 
 def parameters(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """How many numbers the weights hold, per network and in all; 0 where nothing is learnt, here or by what is wrapped."""
+    """How many numbers the weights hold, per network and in all; 0 where nothing is learnt, here or by what is wrapped.
+
+    What is wrapped counts as one network, "inner". There is no sum where nobody knows how many that has.
+    """
     from safetensors import safe_open
 
     counts: dict[str, int] = {}
@@ -42,9 +45,15 @@ def parameters(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         with safe_open(file, "pt") as weights:
             told = (weights.metadata() or {}).get("parameters")
             counts[file.stem] = int(told or sum(weights.get_tensor(key).numel() for key in weights.keys()))  # noqa: SIM118
+    wrapped = (config.get("inner") or {}).get("parameters")
+    if counts and config.get("inner"):
+        if wrapped is None:
+            return {"parameters_of": counts}
+        counts["inner"] = wrapped
     if counts:
         return {"parameters": sum(counts.values()), "parameters_of": counts}
-    wrapped = (config.get("inner") or {}).get("parameters")
+    if learns_from(config) and config.get("trained_by"):  # its own weights lie with the run that learnt them
+        return {}
     if wrapped is not None:
         return {"parameters": wrapped}
     return {} if learns_from(config) else {"parameters": 0}

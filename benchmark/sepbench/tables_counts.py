@@ -41,7 +41,7 @@ def source_count_tables(runs: Sequence[RunRecord], split: str, but: Collection[s
         scenes.setdefault(sum(own.values()), []).append(scene)
     if len(scenes) < 2:
         return []
-    metric = metric_for(sources)
+    metric = metric_for(rows.values(), split)
     asked = [(name, n) for name in (metric, RIGHT) for n in sorted(scenes) if n or name == RIGHT]
     values = {(run, name): scene_values(rows[run], split, name) for run in rows for name in (metric, RIGHT)}
     means = iter(means_over([(values[run.id, name], scenes[n]) for run in scored for name, n in asked]))

@@ -13,10 +13,12 @@ import signal
 import threading
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO, StringIO
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,8 @@ from sepbench.storage import write_bytes, write_text
 __all__ = ["Schedule", "answering", "check_sizes", "precision_on", "train"]
 
 Loss = Callable[[Any], Mapping[str, Tensor]]  # a batch to named losses; "loss" is the one that is minimised
-
+AHEAD = 4  # batches that are mixed while one is learned from: a slow one need not be waited for
+TOLD_FROM = 0.05  # of the time spent waiting for scenes: what is worth a line
 
 LIGHTNINGS: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
 
@@ -91,6 +94,8 @@ def train(
     assert best.best_model_score is not None
     summary = {**history.summary(), "valid_loss": float(best.best_model_score)}
     write_text(summary_file, json.dumps(summary))
+    if summary["waiting_share"] > TOLD_FROM:
+        progress.say(f"training {name}: waited for scenes {100 * summary['waiting_share']:.0f} % of the time")
     return summary
 
 
@@ -166,7 +171,7 @@ class _Crank(lightning.LightningModule):
 
 
 class _Scenes(IterableDataset[WeakBatch]):
-    """An epoch of batches, each mixed by a second thread while the one before it is learned from."""
+    """An epoch of batches in order, mixed by a second thread, AHEAD of them at most before they are wanted."""
 
     def __init__(self, scenes: Any, schedule: Schedule):
         self.scenes, self.schedule = scenes, schedule
@@ -178,14 +183,19 @@ class _Scenes(IterableDataset[WeakBatch]):
 
     def __iter__(self) -> Iterator[WeakBatch]:
         with ThreadPoolExecutor(1) as mixer:
-            ahead = mixer.submit(self.scenes.batch, self.first, self.schedule.batch)
-            for step in range(self.schedule.steps):
-                began_s = time.perf_counter()
-                batch = ahead.result()
-                self.waited_s += time.perf_counter() - began_s
-                if step + 1 < self.schedule.steps:
-                    ahead = mixer.submit(self.scenes.batch, self.first + step + 1, self.schedule.batch)
-                yield batch
+            asked = (mixer.submit(self.scenes.batch, self.first + step, self.schedule.batch)
+                     for step in range(self.schedule.steps))  # fmt: skip
+            ahead = deque(islice(asked, AHEAD))
+            try:
+                while ahead:
+                    began_s = time.perf_counter()
+                    batch = ahead.popleft().result()
+                    self.waited_s += time.perf_counter() - began_s
+                    ahead.extend(islice(asked, 1))
+                    yield batch
+            finally:
+                for each in ahead:
+                    each.cancel()
 
 
 class _Valid(IterableDataset[WeakBatch]):

@@ -35,7 +35,8 @@ class M2dTagger(nn.Module):
     """(item, time) at full scale = 1 -> logits (item, class).
 
     `width`, `depth` and `heads` are ViT-B's 768, 12 and 12 but in tests. Places are kept for sounds of `seconds`; for others they
-    are interpolated along time. The last `finetuned` blocks learn, with the norm behind them and the head.
+    are interpolated along time. The last `finetuned` blocks learn, none where that is 0, with the norm behind them
+    and the head.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class M2dTagger(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, n_classes)
         self.requires_grad_(False)
-        for part in (*list(self.blocks)[-finetuned:], self.norm, self.head):
+        for part in (*list(self.blocks)[max(0, depth - finetuned) :], self.norm, self.head):
             part.requires_grad_(True)
 
     def forward(self, audio: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class Redux:
     def __init__(self, settings: Any, task: TaskInfo, inner: Method | None = None):
         self.settings, self.task, self.inner, self.device = settings, task, inner, device()
         params = settings.params
-        check_options(settings, wraps=inner is not None)
+        check_options(settings, task, wraps=inner is not None)
         check_sizes(settings.sizes)
         stages = [*([] if params.oracle_labels else [STAGE]), *(STAGES if inner is None else ())]
         self.schedules = {name: Schedule.of(name, getattr(settings.train, name)) for name in stages}

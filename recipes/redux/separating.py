@@ -34,7 +34,7 @@ def teach_separator(
     cost = {}
     for stage in STAGES[: 1 if spec_augment is None else 2]:
         network.masking = stage == "augmented"  # type: ignore[assignment]
-        told = (*told, settled(schedules[stage], device), spec_augment if network.masking else None)
+        told = (*told, device.type, settled(schedules[stage], device), spec_augment if network.masking else None)
 
         def learn(stage: str = stage) -> dict[str, Any]:
             heard = (training.scenes, training.valid, schedules[stage], training.folder, training.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from sepbench.blocks import log_mel
 from sepbench.labels import Events
-from sepbench.method import Training, WeakBatch
+from sepbench.method import Batch, Scenes, Training, WeakBatch
 from sepbench.scene import TaskInfo
 from sepbench.training import Schedule, train
 
@@ -58,6 +59,8 @@ def teach(
         task.seconds,
         own,
         SILENT_DB,
+        (log_mel.N_MELS, log_mel.N_FFT, log_mel.HOP, log_mel.EPSILON),
+        device.type,
         settled(schedule, device),
     )
 
@@ -84,15 +87,23 @@ def loss(network: nn.Module, batch: WeakBatch) -> Mapping[str, Tensor]:
 
 @torch.inference_mode()
 def figures(network: nn.Module, valid: Lessons, schedule: Schedule) -> dict[str, float]:
-    """The shares of `teach`, of as many batches as the training is judged by."""
+    """The shares of `teach`, of the batches that the training is judged by, each scene counted once."""
     network.eval()
-    mixtures, singles = [], []
-    for index in range(schedule.valid_batches):
-        mixed = valid.scenes.batch(index, schedule.batch)
-        mixtures.append(_right(network, reference(mixed), mixed.events))
-        alone = mixed if valid.clips is None else valid.clips.batch(index, schedule.batch)
-        singles.append(_right(network, *firsts(alone)))
+    alone = valid.scenes if valid.clips is None else valid.clips
+    mixtures = [_right(network, reference(each), each.events) for each in _once(valid.scenes, schedule)]
+    singles = [_right(network, *firsts(each)) for each in _once(alone, schedule)]
     return {"mixtures_right": float(torch.cat(mixtures).mean()), "singles_right": float(torch.cat(singles).mean())}
+
+
+def _once(scenes: Scenes, schedule: Schedule) -> Iterator[Batch]:
+    """As many batches as the training is judged by, or all there are where they start over before that."""
+    first = scenes.batch(0, schedule.batch)
+    yield first
+    for index in range(1, schedule.valid_batches):
+        batch = scenes.batch(index, schedule.batch)
+        if torch.equal(batch.mixture, first.mixture):
+            return
+        yield batch
 
 
 def _right(network: nn.Module, audio: Tensor, events: Events) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,7 @@ from scipy.signal import resample_poly
 
 from sepbench.errors import UserError
 from sepbench.mixing import impulse_responses, shoebox
-from sepbench.mixing.impulse_responses import MeasuredRooms, SimulatedRooms
+from sepbench.mixing.impulse_responses import MeasuredRooms, SimulatedRooms, sealed
 from sepbench.mixing.shoebox import CAPSULES, Shoebox, ShoeboxSettings, drawn, encoded, responses, trimmed
 from sepbench.mixing.sofa import read_response
 
@@ -114,6 +115,13 @@ def test_trimming_leaves_out_silence_before_and_a_millionth_of_the_energy_behind
     assert 0 < left <= 1e-6 * all_of_it < np.square(response[:, 100 + n - 1 :]).sum()
 
 
+def test_responses_are_trimmed_together_from_the_first_that_begins_to_the_last_that_ends():
+    response = np.zeros((2, 4, 1200))
+    response[0, :, 100:500] = 1
+    response[1, :, 300:1000] = 1
+    np.testing.assert_array_equal(trimmed(response), response[:, :, 100:1000])
+
+
 # on disk
 
 
@@ -141,13 +149,34 @@ def test_other_rooms_lie_elsewhere_and_sound_otherwise(other):
     assert a.shape != b.shape or not np.allclose(a, b, atol=1e-3)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"x" * 500])
+def npy(samples: np.ndarray) -> bytes:
+    written = BytesIO()
+    np.save(written, samples)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: b"",
+        lambda data: b"x" * 500,
+        lambda data: data[: len(data) // 2] + bytes(len(data) - len(data) // 2),  # samples lost behind an intact head
+        lambda data: data[:-16],  # without a digest, as older ones are
+        lambda data: sealed(npy(np.load(BytesIO(data))[:2])),  # whole, and of too few positions
+        lambda data: sealed(npy(np.load(BytesIO(data)).astype(np.float64))),
+        lambda data: sealed(npy(np.load(BytesIO(data))[0])),
+    ],
+    ids=["half", "empty", "other", "zeroed", "no digest", "positions", "float64", "axes"],
+)
 def test_a_damaged_file_is_made_anew(damage):
     whole = rooms_of(n_rooms=1)
     expected = whole.room(0).copy()
     file = whole.folder / "00000.npy"
     file.write_bytes(damage(file.read_bytes()))
-    np.testing.assert_array_equal(rooms_of(n_rooms=1).room(0), expected)
+    found = rooms_of(n_rooms=1).room(0)
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == np.float32
     np.testing.assert_array_equal(np.load(file), expected)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,11 @@ import soundfile
 import torch
 from scipy.signal import fftconvolve, welch
 
+import sepbench
 from sepbench.corpora.base import Clip, sorted_clips
 from sepbench.corpora.cache import ClipCache, open_cache
 from sepbench.errors import UserError
+from sepbench.mixing.crops import Crops
 from sepbench.mixing.diffuse import MadeNoise, RecordedNoise
 from sepbench.mixing.impulse_responses import SimulatedRooms
 from sepbench.mixing.rooms import LATE, NOISE, RoomsPlanner
@@ -211,6 +214,13 @@ def test_made_noise_falls_by_three_decibels_an_octave_and_rings_without_a_seam()
     np.testing.assert_array_equal(around, np.roll(noise.pool[0], 10)[:20])
 
 
+def test_each_channel_of_made_noise_is_cut_at_a_place_of_its_own():
+    noise = MadeNoise(4, RATE_HZ, np.array([1, 2], np.uint64))
+    u = np.array([0, 0.1, 0.7, 0.4, 0.25])
+    for row, share, found in zip(noise.pool, u[1:], noise.cut(u, 20), strict=True):
+        np.testing.assert_array_equal(found, np.roll(row, -int(share * len(row)))[:20])
+
+
 # whose alone a scene is
 
 
@@ -223,6 +233,38 @@ def test_a_scene_is_the_same_in_any_batch_to_the_last_bit(cache):
         np.testing.assert_array_equal(together, np.stack(single))
     np.testing.assert_array_equal(four.mixture[2], isolated.scene(6).mixture.audio)
     np.testing.assert_array_equal(four.mixture, WeakScenes(planner_of(cache), "clip").batch(1, 4).mixture)
+
+
+class MostlySilent(MadeUp):
+    """Long clips that sound for a tenth of their length, so that most crops are too quiet."""
+
+    name = "mostly_silent"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths = dict.fromkeys(self.lengths, 40000)
+        self.clips = sorted_clips(dataclasses.replace(clip, seconds=40000 / RATE_HZ) for clip in self.clips)
+
+    def audio(self, clip: Clip) -> tuple[np.ndarray, int]:
+        audio, rate_hz = super().audio(clip)
+        audio[:18000] = audio[22000:] = 0
+        return audio, rate_hz
+
+
+@pytest.mark.parametrize("redrawn", [Crops, RoomsPlanner], ids=["quiet crop", "recording twice"])
+def test_what_is_drawn_again_is_the_same_in_any_batch(cache, redrawn, monkeypatch: pytest.MonkeyPatch):
+    clips = open_cache(MostlySilent(), MostlySilent().clips, RATE_HZ) if redrawn is Crops else cache
+    planner = planner_of(clips, same_class=redrawn is RoomsPlanner, n_sources=(3, 3))
+    again, n = redrawn._again, []
+    monkeypatch.setattr(redrawn, "_again", lambda *given: n.append(1) or again(*given))
+    together = planner.plan(0, 30)
+    assert len(n) > 5
+    for i in range(30):
+        alone = planner.plan(i, 1)
+        for kind in ("targets", "interference"):
+            for what in ("label", "clip", "start"):
+                whole, one = (getattr(getattr(plan, kind), what) for plan in (together, alone))
+                np.testing.assert_array_equal(whole[i], one[0])
 
 
 def test_threads_change_nothing(cache):
@@ -244,9 +286,10 @@ def test_another_process_mixes_the_same_scene_from_rooms_of_its_own(cache, tmp_p
         "b = IsolatedScenes(t.planner_of(t.made_up())).batch(0, 2)\n"
         "print(hashlib.blake2b(b.mixture.numpy().tobytes() + b.sources.numpy().tobytes()).hexdigest())"
     )
+    where = [str(Path(sepbench.__file__).parents[1]), str(Path(__file__).parent)]
     found = subprocess.run(
         [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True,
-        env={**os.environ, "SEPBENCH_CACHE": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "SEPBENCH_CACHE": str(tmp_path), "PYTHONPATH": os.pathsep.join(where)},
     )  # fmt: skip
     ours = IsolatedScenes(planner_of(cache)).batch(0, 2)
     expected = hashlib.blake2b(ours.mixture.numpy().tobytes() + ours.sources.numpy().tobytes()).hexdigest()
@@ -354,6 +397,16 @@ def recorded(tmp_path: Path) -> dict[str, str]:
         file["Data.SamplingRate"] = [float(RATE_HZ)]
     soundfile.write(tmp_path / "noise" / "valid" / "a.wav", random.uniform(-0.1, 0.1, (N // 2, 4)), RATE_HZ)
     return {"room_ir": str(tmp_path / "ir"), "noise_from": str(tmp_path / "noise")}
+
+
+def test_other_measured_rooms_under_the_same_settings_make_other_scenes(cache, recorded, tmp_path: Path):
+    first = planner_of(cache, shoeboxes=None, **recorded)
+    copied = shutil.copytree(recorded["room_ir"], tmp_path / "copy")
+    assert planner_of(cache, shoeboxes=None, **{**recorded, "room_ir": str(copied)}).id == first.id
+    with h5py.File(copied / "valid" / "a.sofa", "a") as file:
+        file["Data.IR"][...] = file["Data.IR"][...][::-1]
+    other = planner_of(cache, shoeboxes=None, **{**recorded, "room_ir": str(copied)})
+    assert other.id != first.id and IsolatedScenes(other).scene_id(0) != IsolatedScenes(first).scene_id(0)
 
 
 def test_measured_rooms_and_recorded_noise_make_scenes_too(cache, recorded):

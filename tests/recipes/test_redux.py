@@ -10,7 +10,9 @@ import pytest
 import torch
 from redux_scenes import FOA, MONO, NAMES, scenes, training
 
+from sepbench.blocks import log_mel
 from sepbench.errors import UserError
+from sepbench.loading import load_from
 from sepbench.progress import PlainProgress
 from sepbench.recipe import build, load_recipe
 from sepbench.results import read_runs
@@ -20,6 +22,9 @@ from sepbench.scene import Estimate, TaskInfo
 from tones import tones
 
 REPO = Path(__file__).resolve().parents[2]
+load_from(REPO / "recipes" / "redux", "method.py", "Redux")
+from recipes.redux import kept, plan, separating, taggers  # noqa: E402  (a package once it is loaded)
+
 RECIPE = load_recipe(REPO / "recipes" / "redux")
 TINY = {
     "window": 64, "hop": 32, "width": 0.25, "film": 16, "cardinality": 8, "spec_augment": 4, "tagger_channels": [8, 16],
@@ -69,12 +74,39 @@ def same(one: list[Estimate], other: list[Estimate]) -> bool:
         ({"oracle_labels": True}, None, "Add --strategy none"),
         ({**ORACLE, "separator": "inner"}, Halves(), "told no labels"),
         ({"tagger_checkpoint": "m2d.pth"}, None, "Choose --tagger m2d"),
+        ({"duplicates": "keep"}, None, "Choose next_best or drop"),
+        ({**PLAIN, "silence_threshold": 0.4}, None, "--silence-threshold 0.4: does nothing, since --strategy none"),
+        ({**PLAIN, "silence_db": 30}, None, "--silence-db 30"),
+        ({**PLAIN, "silence_probability": 0.6}, None, "--silence-probability 0.6"),
+        ({**PLAIN, "residual": "mask_all"}, None, "--residual mask_all"),
+        ({**PLAIN, "duplicates": "drop"}, None, "--duplicates drop"),
+        ({**PLAIN, "max_rounds": 1}, None, "--max-rounds 1: .* or run --strategy redux alone"),
+        ({**ORACLE, "tagger": "m2d"}, None, "--tagger m2d: does nothing, since --oracle-labels true"),
+        ({**ORACLE, "threshold": 0.4}, None, "--threshold 0.4"),
+        ({"separator": "inner", "spec_augment": False}, Halves(), "--spec-augment false: does nothing, since --separator inner"),
+        ({"separator": "inner", "blocks_per_level": 2}, Halves(), "--blocks-per-level 2"),
     ],
 )
 def test_options_that_contradict_each_other_are_told_in_a_line(options, inner, said):
     with pytest.raises(UserError, match=said) as told:
         tiny(inner=inner, **options)
     assert "\n" not in str(told.value)
+
+
+def test_labels_may_be_kept_twice_where_classes_repeat():
+    assert tiny(replace(FOA, classes_repeat=True), duplicates="keep").rules.duplicates == "keep"
+
+
+@pytest.mark.parametrize("table", [plan.OF_THE_STRATEGY, plan.OF_THE_TAGGER, plan.OF_THE_SEPARATOR])
+def test_what_does_nothing_may_stand_as_the_recipe_has_it(table):
+    for profile in RECIPE.profiles:
+        values = RECIPE.resolve(profile)[1]
+        assert {name: values[name] for name in table} == table
+
+
+def test_silence_is_no_louder_than_the_mixture():
+    with pytest.raises(UserError, match="silence_db"):
+        RECIPE.resolve("small", {"silence_db": -1})
 
 
 def test_m2d_without_its_file_is_told_before_anything_is_trained(tmp_path):
@@ -90,7 +122,7 @@ def test_table_2_has_a_run_for_every_row_of_the_paper():
         ("attentive_resunext", True, "none"), ("attentive_resunext", True, "redux"),
     ]  # fmt: skip
     assert len(RECIPE.grid("strategy")) == 8
-    for cell in cells:
+    for cell in [*cells, *RECIPE.grid("strategy")]:
         build(RECIPE, RECIPE.resolve("quick", cell)[0], FOA)
 
 
@@ -146,6 +178,62 @@ def test_another_separator_is_trained_anew_beside_the_same_tagger(tmp_path, opti
     assert "tagger: trained before" in said and "separator: trained before" not in said and told.scenes.asked > 0
 
 
+TAGGER, SEPARATOR, ALL = {"tagger"}, {"separator", "augmented"}, set(STAGES)
+
+
+@pytest.fixture
+def keys(tmp_path, monkeypatch):
+    """Where `fit` would keep what it has taught, stage by stage; nothing is taught."""
+    found = {}
+
+    def taught_once(stage, network, told, training, learn):
+        found[stage] = kept._place(stage, told, training)
+        return {"mixtures_right": 0.0, "singles_right": 0.0}
+
+    for module in (separating, taggers):
+        monkeypatch.setattr(module, "taught_once", taught_once)
+
+    def of(task=FOA, options={}, sizes={}, train={}, device="cpu"):  # noqa: B006
+        config, _ = RECIPE.resolve("small", {"separator": "resunetk", **options})
+        stages = {stage: {**SHORT, **train.get(stage, {})} for stage in STAGES}
+        method = build(RECIPE, {**config, "train": stages, "sizes": {**TINY, **sizes}}, task)
+        for network in method._networks().values():
+            network.to(device)
+        method.fit(training(tmp_path, FOA))
+        return dict(found)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("changed", "stages"),
+    [
+        ({}, set()),
+        *(({"train": {stage: {name: value}}}, SEPARATOR if stage == "separator" else {stage})
+          for stage in STAGES for name, value in (("lr", 0.02), ("precision", "bf16"), ("steps", 3))),
+        ({"task": replace(FOA, classes=NAMES[::-1])}, ALL), ({"task": replace(FOA, sample_rate_hz=16000)}, ALL),
+        ({"task": replace(FOA, max_sources=3)}, SEPARATOR), ({"task": replace(FOA, n_channels=1)}, SEPARATOR),
+        ({"sizes": {"spec_augment": 6}}, {"augmented"}), ({"options": {"separator": "resunet"}}, SEPARATOR),
+        ({"options": {"blocks_per_level": 2}}, SEPARATOR),
+        *(({"sizes": size}, SEPARATOR)
+          for size in ({"window": 128}, {"hop": 16}, {"width": 0.5}, {"film": 8}, {"cardinality": 4})),
+        ({"sizes": {"tagger_channels": [8, 24]}}, TAGGER), ({"sizes": {"tagger_convs": 2}}, TAGGER),
+        ({"device": "meta"}, ALL),  # a device that has no results, but a name
+    ],
+)  # fmt: skip
+def test_networks_are_kept_apart_by_all_that_decides_what_they_are(keys, changed, stages):
+    plain, other = keys(), keys(**changed)
+    assert {stage for stage in STAGES if plain[stage] != other[stage]} == stages
+
+
+@pytest.mark.parametrize(("name", "value"), [("N_MELS", 40), ("N_FFT", 1024), ("HOP", 128), ("EPSILON", 1e-5)])
+def test_a_tagger_is_kept_apart_by_how_it_hears(keys, monkeypatch, name, value):
+    plain = keys()
+    monkeypatch.setattr(log_mel, name, value)
+    other = keys()
+    assert {stage for stage in STAGES if plain[stage] != other[stage]} == TAGGER
+
+
 def test_networks_say_how_large_they_are(tmp_path):
     method, _, told = fitted(tmp_path, spec_augment=False)
     for name, kind in (("tagger", "cnn"), ("separator", "resunetk")):
@@ -174,6 +262,17 @@ def test_scenes_are_answered_together_as_they_are_one_by_one(options):
     method, given = tiny(**options), scenes(FOA, 7)
     shown = given if options is ORACLE else [scene.mixture for scene in given]
     assert same(method.separate(shown), [method.separate([each])[0] for each in shown])
+
+
+@pytest.mark.parametrize("options", [{}, PLAIN, ORACLE])
+def test_it_answers_after_training_as_it_does_once_loaded(options):
+    """Batches of a network that learns are normalised by themselves; answers never are."""
+    method, given = tiny(**options), scenes(FOA, 5)
+    shown = given if options is ORACLE else [scene.mixture for scene in given]
+    wanted = method.separate(shown)
+    for network in method._networks().values():
+        network.train()
+    assert same(method.separate(shown), wanted)
 
 
 def test_an_oracle_separates_by_the_true_labels():

@@ -70,6 +70,12 @@ def test_vit_b_has_85_5_million_parameters_of_which_the_last_blocks_learn():
     assert learning == {"blocks.10", "blocks.11", "norm.weight", "norm.bias", "head.weight", "head.bias"}
 
 
+@pytest.mark.parametrize(("finetuned", "first"), [(0, DEPTH), (1, DEPTH - 1), (DEPTH, 0), (DEPTH + 1, 0)])
+def test_as_many_of_the_last_blocks_learn_as_it_is_told(finetuned, first):
+    learning = [all(each.requires_grad for each in block.parameters()) for block in tiny(finetuned=finetuned).blocks]
+    assert learning == [i >= first for i in range(DEPTH)]
+
+
 @pytest.mark.parametrize("within", [False, True])
 def test_a_checkpoint_fills_all_but_the_head(tmp_path, within):
     state = checkpoint()

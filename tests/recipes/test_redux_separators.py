@@ -193,6 +193,21 @@ def test_a_gate_lets_through_a_share_for_each_frame_and_bin():
     assert float((gate.shares(-encoded, decoded) - shares).abs().max()) > 1e-3  # and the encoder
 
 
+def test_a_gate_bends_what_both_convolutions_say_before_it_is_a_share():
+    """After each of them a norm that says -1 everywhere: LeakyReLU leaves a hundredth of it."""
+    gate = Gate(32).eval().requires_grad_(False)
+    for part in (gate.encoded, gate.decoded, gate.across):
+        part.weight.zero_()
+    gate.share.weight.fill_(1.0), gate.share.bias.zero_()
+    gate.norms[1].bias.fill_(-1.0)
+    shares = gate.shares(torch.randn(1, 32, 3, 4), torch.randn(1, 32, 3, 4))
+    torch.testing.assert_close(shares, torch.full((1, 1, 3, 4), -0.01 * 16).sigmoid())
+    gate.norms[0].bias.fill_(-1.0), gate.norms[1].bias.zero_()
+    gate.across.weight[:, :, 1, 1] = torch.eye(16)
+    shares = gate.shares(torch.randn(1, 32, 3, 4), torch.randn(1, 32, 3, 4))
+    torch.testing.assert_close(shares, torch.full((1, 1, 3, 4), -0.0001 * 16).sigmoid(), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("time", [64, 65, 1000, 1024, 1055])
 @pytest.mark.parametrize(("window", "hop"), [(64, 32), (64, 20), (1024, 320)])
 def test_spectra_go_back_to_what_they_came_from(time, window, hop):

@@ -253,6 +253,19 @@ def test_silence_is_held_against_the_scene_not_against_a_quiet_residual():
     assert [each["case"] for each in verdict.decisions] == ["III", "IV"] and names(verdict) == "a"
 
 
+def test_in_a_later_case_two_silence_is_held_against_the_scene_too():
+    """What is left in round 2 is 30 dB below that round's mixture, which is 30 dB below the scene's."""
+
+    def separator(mixtures, labels):
+        return [torch.stack([0.97 * mixtures[0, 0]] * len(labels[0]))]
+
+    heard = iter([[said(a=0.9, b=0.8, c=0.7)], [said(a=0.95), said(f=0.4), said(g=0.4)],
+                  [said(b=0.85, c=0.8)], [said(b=0.9), said(h=0.3)], [said(i=0.3)]])  # fmt: skip
+    (verdict,) = answer([noise(0, 1, N_SAMPLES)], rules(), lambda _: torch.stack(next(heard)), separator, True)
+    assert [each["case"] for each in verdict.decisions] == ["III", "II"] and names(verdict) == "ab"
+    assert verdict.decisions[1]["residual"] == {"label": "silence", "probability": 0.51, "kept": False}
+
+
 def test_silence_counts_as_much_as_a_label_of_its_probability():
     for probability, left in ((0.52, "ab"), (0.505, "a")):
         script = Script([said(a=0.9, b=probability)], [said(f=0.2), said(f=0.2)], quiet=[(0, 1)])
@@ -271,6 +284,15 @@ def test_something_is_left_where_all_would_be_silence(n_sources: int):
     verdict = Script(mixture, heard, quiet=quiet).run(fewest=0)
     assert names(verdict) == "" and verdict.sources.shape == (0, N_SAMPLES)
     assert verdict.decisions[0]["labels"] == []
+
+
+@pytest.mark.parametrize("surer", [0, 1])
+def test_of_outputs_that_are_all_silent_the_one_with_the_likeliest_label_is_left(surer: int):
+    heard = [said(g=0.58) if k == surer else said(f=0.1) for k in range(2)]
+    script = Script([said(a=0.505, b=0.502)], heard, quiet=[(0, 0), (0, 1)])
+    verdict = script.run(silence_threshold=0.6)
+    assert names(verdict) == "g" and script.calls[-1] == "separate g"
+    assert verdict.decisions[0]["picks"]["labels"] == ["g" if k == surer else "silence" for k in range(2)]
 
 
 @pytest.mark.parametrize("said_of_it", [said(a=0.9), said(d=0.3)], ids=["repeats", "silence"])

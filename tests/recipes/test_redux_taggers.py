@@ -127,6 +127,28 @@ def test_it_learns_which_tones_sound_and_that_silence_is_none(tmp_path):
         assert network.eval()(quiet).sigmoid().amax() < 0.5
 
 
+class Few:
+    """The first `n` scenes, whose batches start over; it keeps what it has handed out."""
+
+    def __init__(self, scenes: Tones, n: int):
+        self.scenes, self.n = scenes, n
+
+    def batch(self, index: int, size: int):
+        size = min(size, self.n)
+        return self.scenes.batch(index % (self.n // size), size)
+
+
+@pytest.mark.parametrize("singles", [clips(4), None])
+@pytest.mark.parametrize(("n", "n_batches"), [(3, 1), (8, 1), (19, 2), (24, 3), (80, 5)])
+def test_no_scene_is_counted_twice_among_those_that_are_right(monkeypatch, singles, n, n_batches):
+    counted = []
+    monkeypatch.setattr(taggers, "_right", lambda _, audio, events: counted.append(audio) or torch.ones(len(audio)))
+    valid = Lessons(Few(Tones(2), n), singles and Few(singles, n))
+    taggers.figures(tagger(), valid, replace(BRIEF, batch=8, valid_batches=5))
+    scenes = torch.cat(counted)
+    assert len(scenes) == 2 * n_batches * min(8, n) and len(scenes.unique(dim=0)) == len(scenes)
+
+
 def test_what_one_run_has_taught_another_takes(tmp_path):
     cost, network, _ = teach(tmp_path)
     again, other, told = teach(tmp_path, run="another")

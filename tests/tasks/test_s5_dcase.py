@@ -241,6 +241,28 @@ def test_measured_rooms_and_recorded_noise_are_those_of_the_set(whole, tmp_path)
         first = other
 
 
+def test_training_scenes_are_mixed_by_the_settings_of_the_task(whole):
+    changed = {
+        "sources": 4, "fewest_sources": 0, "same_class": True, "interference": [0, 3], "target_level_db": [1.0, 2.0],
+        "interference_level_db": [3.0, 4.0], "noise_dbfs": -44.0, "min_peak": 0.01, "early_ms": [2.0, 30.0],
+    }  # fmt: skip
+    found = task_of(whole, mixing=changed).mixed.planner("train", 0).settings
+    assert found.n_sources == (0, 4) and found.same_class and found.n_interference == (0, 3)
+    assert (found.target_level_db, found.interference_level_db, found.noise_dbfs) == ((1.0, 2.0), (3.0, 4.0), -44.0)
+    assert (found.min_peak, found.early_ms, found.seconds) == (0.01, (2.0, 30.0), SECONDS)
+
+
+@pytest.mark.parametrize(("part", "n_channels"), [("soundscape", 4), ("oracle_target", 1)])
+def test_a_file_that_is_not_as_large_as_the_others_is_looked_into_at_once(made, task, tmp_path, part, n_channels):
+    copy = shutil.copytree(made, tmp_path / "dcase")
+    last = task.to_score("test").scene_id(4)  # which is not scored here: what is, is looked into anyway
+    file = sorted((copy / "dev_set/test" / part).glob(f"{last}*.wav"))[0]
+    soundfile.write(file, np.full((500, n_channels), 0.1), RATE_HZ, subtype="FLOAT")
+    with pytest.raises(UserError, match="lasts 0.062 s") as told:
+        task_of(copy, scenes={"test": 4})
+    assert str(file) in str(told.value)
+
+
 def test_whoever_only_tests_needs_nothing_to_train_with(task):
     assert task.recordings("train") == task.recordings("valid") == [] and len(task.recordings("test")) == 5
     for asked in (task.isolated, task.clips):

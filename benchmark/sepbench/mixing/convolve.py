@@ -16,7 +16,7 @@ class Dry:
     audio: np.ndarray  # float32 (time,)
     onset: int  # sample of the scene where it begins
     response: np.ndarray  # float32 (channel, tap), what the room does to it
-    peak: int  # tap at which the scene's clock and the sound's agree: the direct sound
+    peak: int  # tap at which the scene's clock and the sound's agree: the response's peak at the first channel
 
 
 class Spectra:

@@ -20,6 +20,8 @@ from sepbench.mixing.shoebox import CAPSULES, ShoeboxSettings, drawn, responses
 from sepbench.mixing.sofa import n_positions, read_response, sofa_files
 from sepbench.storage import write_bytes
 
+SEAL = 16  # bytes of the digest behind a file of simulated responses
+
 
 class Rooms(Protocol):
     """Impulse responses, room by room. The first channel is the reference."""
@@ -45,7 +47,8 @@ class Rooms(Protocol):
 class SimulatedRooms:
     """The rooms of a split, drawn from `seed`: a folder of the cache, a file each, made where it is not there yet.
 
-    Two processes may make them at once: a file is whole or not there, and one that is damaged is made anew.
+    Two processes may make them at once: a file is whole or not there. Behind the samples stands a digest of all that comes
+    before it; a file that is damaged, or has none, is made anew.
     """
 
     def __init__(self, settings: ShoeboxSettings, split: str, seed: int, sample_rate_hz: int):
@@ -89,8 +92,12 @@ class SimulatedRooms:
 
     def _read(self, room: int) -> np.ndarray | None:
         """What the file has, mapped into memory; None where there is none, or one that is not what was written."""
+        file = self._file(room)
         try:
-            found = np.load(self._file(room), mmap_mode="r")
+            data = file.read_bytes()
+            if sealed(data[:-SEAL]) != data:
+                return None
+            found = np.load(file, mmap_mode="r")
         except (OSError, ValueError, EOFError):
             return None
         wanted = (np.float32, 3, (self.settings.positions, len(CAPSULES)))
@@ -107,8 +114,13 @@ class SimulatedRooms:
             raise UserError(
                 f"The cache folder '{self.folder}' cannot be made ({error.strerror}). Set SEPBENCH_CACHE to a folder elsewhere."
             ) from None
-        write_bytes(self._file(room), written.getvalue())
+        write_bytes(self._file(room), sealed(written.getvalue()))
         return found
+
+
+def sealed(data: bytes) -> bytes:
+    """`data` with its digest behind it, which numpy overlooks."""
+    return data + hashlib.blake2b(data, digest_size=SEAL).digest()
 
 
 class MeasuredRooms:

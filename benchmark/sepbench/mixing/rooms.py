@@ -1,7 +1,8 @@
 """Sounds in a room, heard in first-order ambisonics among interference and noise: the scenes of DCASE 2025 Task 4.
 
-A target is what reaches the reference channel, the first, directly and by early reflections; what of it comes later is
-rest, as are interfering events and noise. Time runs as at the array: an event begins where its direct sound arrives.
+A target is what reaches the reference channel, the first, around the peak of its response (`early_ms`); what of it comes
+later or earlier is rest, as are interfering events and noise. Time runs as at the array: an event begins where that peak
+arrives, which mostly is the direct sound; where a reflection is louder, the direct sound comes before it.
 `space: mono` leaves the room away: one channel, and every sound as dry as its clip.
 """
 
