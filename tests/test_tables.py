@@ -179,6 +179,15 @@ def test_what_only_training_uses_does_not_part_two_runs(tmp_path: Path) -> None:
     assert names[1] == "Weak-label separator (train.steps=10, seed=0)"
 
 
+def test_names_tell_settings_of_training_apart_by_the_leaves_that_differ(tmp_path: Path) -> None:
+    tagger = {"epochs": 1, "batch": 4, "steps": 40}
+    run(tmp_path, 3.0, train={"tagger": tagger, "critic": {"epochs": 2}})
+    run(tmp_path, 4.0, train={"tagger": {**tagger, "steps": 80}, "critic": {"epochs": 2}}, seed=1)
+    names = {line.cells[0].show() for line in named(tables_of(tmp_path), "urban_events").rows}
+    expected = ("train.tagger.steps=40, seed=0", "train.tagger.steps=80, seed=1")
+    assert names == {f"Weak-label separator ({each})" for each in expected}
+
+
 def test_sources_without_an_answer_are_counted_beside_the_mean(tmp_path: Path) -> None:
     run(tmp_path, 3.0)
     settings = config(recipe="rival", name="Rival")

@@ -102,10 +102,11 @@ def verify(name: str, data: list[tuple[str, str]]) -> None:
 
 
 def _verify_release(name: str, data: dict[str, str]) -> None:
-    from sepbench.corpora import dcase_s5, folder_of, fuss
+    from sepbench.corpora import folder_of, fuss
     from sepbench.progress import make_progress
+    from sepbench.tasks.ready_dcase import verify_dcase
 
-    verify_release = {"fuss": fuss.verify_release, "dcase_s5": dcase_s5.verify_release}[name]
+    verify_release = {"fuss": fuss.verify_release, "dcase_s5": verify_dcase}[name]
     broken, n = verify_release(folder_of(name, data), make_progress())
     for line in broken:
         click.echo(line)

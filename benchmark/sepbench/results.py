@@ -276,10 +276,11 @@ def _metrics(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
 def _same_run(path: Path, run: dict[str, Any], config: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
     if run["config_hash"] != config_hash(config):
         raise UserError(f"{path}: holds a run of another configuration. Move it away.")
-    had, has = (facts.get("corpus_hash") for facts in (run.get("provenance") or {}, provenance))
-    if had and has and had != has:
-        sounds = f"corpus content {str(had)[:8]}, now {str(has)[:8]}"
-        raise UserError(f"{path}: was made from other sounds ({sounds}). Move it away, then run again.")
+    for name, what in (("corpus_hash", "corpus content"), ("parts_hash", "what training is mixed of")):
+        had, has = (facts.get(name) for facts in (run.get("provenance") or {}, provenance))
+        if had and has and had != has:
+            sounds = f"{what} {str(had)[:8]}, now {str(has)[:8]}"
+            raise UserError(f"{path}: was made from other sounds ({sounds}). Move it away, then run again.")
     return run
 
 

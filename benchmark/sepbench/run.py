@@ -133,6 +133,8 @@ def _open(
     facts["device"] = str(device())
     facts["splits"] = {split: len(members) for split, members in task.members.items()}
     facts["scenes_hash"] = {split: task.scenes_hash(split) for split in task.scored}
+    if learns_from(config) and learnt_by is None:
+        facts["parts_hash"] = task.parts_hash
     facts |= audit_run(task, config, learnt_by).provenance
     return RunFolder.open_or_create(results, config, options, recipe.tables_plain(), facts, changed)
 

@@ -144,9 +144,18 @@ def _told(run: RunRecord) -> dict[str, Any]:
     config = run.config
     facts = dict(run.options if run.changed is None else run.changed)
     for part in ("train", "sizes"):
-        facts |= {f"{part}.{key}": value for key, value in (config.get(part) or {}).items()}
+        facts |= _leaves(part, config.get(part) or {})
     others = {"inner": (config.get("inner") or {}).get("run"), "trained_by": (config.get("trained_by") or {}).get("run")}
     return facts | {"seed": config.get("seed")} | {key: Path(str(run)).name for key, run in others.items() if run}
+
+
+def _leaves(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings by their whole names, such as train.critic.epochs."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{path}.{key}"
+        found |= _leaves(name, value) if isinstance(value, Mapping) else {name: value}
+    return found
 
 
 def plain(value: object) -> str:

@@ -31,7 +31,9 @@ def recall(network: nn.Module, path: Path) -> None:
         raise UserError(f"{path}: cannot be read ({error}). Restore it, or run the recipe again with --again.") from None
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
-        raise UserError(f"{path}: holds the weights of another network: {first} Run the recipe again with --again.") from None
+        remedy = "leave those as they were, or run the recipe again with --again"
+        told = f"{first} It was trained with other sizes, sources or channels: {remedy}"
+        raise UserError(f"{path}: holds the weights of another network: {told}.") from None
 
 
 def keep_all(networks: Mapping[str, nn.Module], folder: Path) -> None:

@@ -5,7 +5,8 @@
     dev_set/test/oracle_target/<name>_<index>_<Label>.wav     2026: two targets may be of one class, or none be there
 
 In 2026 the folder may be synthesized/test. Beside it lies what there is to train with (dcase_s5_parts.py). Names match
-as a whole, never by how they begin. The evaluation sets have no oracle_target, so that nothing of them can be scored.
+as a whole, never by how they begin. dev_set/metadata, the challenge's recipes of its fixed validation scenes, is not read:
+validation scenes are mixed anew. The evaluation sets have no oracle_target, so that nothing of them can be scored.
 """
 
 from __future__ import annotations
@@ -250,7 +251,7 @@ def describe_release(root: Path) -> dict[str, Any]:
 
 
 def verify_release(root: Path, progress: Progress) -> tuple[list[str], int]:
-    """A line for each sound that cannot be used, and how many files were read. Impulse responses are not among them."""
+    """A line for each sound that cannot be used, and how many files were read. Rooms are not among them."""
     release, n_samples = DcaseS5(root, LAX), round(SECONDS * RATE_HZ)
     files = files_to_train(release.folder)
     to_read: list[tuple[str | Path, int | None, int | None, int | None]] = [  # path, rate, channels, samples; None: any

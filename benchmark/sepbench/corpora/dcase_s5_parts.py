@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -69,6 +70,13 @@ class DcaseParts(FileCorpus):
 def files_to_train(folder: Path) -> Listed:
     """Every file of each part and split, sorted; none where a folder is missing. Sounds of a class lie in its folder."""
     return {(part, split): _files(folder / part / split, part) for part in PARTS for split in SPLITS}
+
+
+def hash_of_parts(folder: Path) -> str | None:
+    """By the names and sizes of all files to train with, wherever they lie; None where there are none."""
+    told = [(file.relative_to(folder).as_posix(), file.stat().st_size)
+            for files in files_to_train(folder).values() for file in files]  # fmt: skip
+    return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest() if told else None
 
 
 def recording_name(file: Path, folder: Path) -> str:

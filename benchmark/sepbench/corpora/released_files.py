@@ -49,6 +49,17 @@ def read_released(
     return np.ascontiguousarray(audio.T)  # (channel, time)
 
 
+def header_fits(path: str | Path, sample_rate_hz: int, n_channels: int, n_samples: int) -> bool:
+    """Whether the file is one as its header tells; `read_released` says what is wrong."""
+    import soundfile
+
+    try:
+        facts = soundfile.info(path)
+    except (soundfile.LibsndfileError, RuntimeError, OSError):
+        return False
+    return (facts.samplerate, facts.channels, facts.frames) == (sample_rate_hz, n_channels, n_samples)
+
+
 def of_odd_size(size_of: Mapping[str, int]) -> list[str]:
     """The files that are not as large as most are: where all last as long and none is packed, something is wrong with them."""
     if not size_of:

@@ -7,21 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sepbench.corpora import open_release
 from sepbench.corpora.cache import open_cache
-from sepbench.corpora.dcase_s5 import CLASSES, N_CHANNELS, TITLE, DcaseS5, Rules
-from sepbench.corpora.dcase_s5_parts import NOISE, ROOMS, SPLITS, DcaseParts
-from sepbench.corpora.released_files import read_released
+from sepbench.corpora.dcase_s5 import CLASSES, LAX, N_CHANNELS, RATE_HZ, TITLE, DcaseS5, Rules, verify_release
+from sepbench.corpora.dcase_s5_parts import NOISE, ROOMS, SPLITS, DcaseParts, files_to_train, hash_of_parts
+from sepbench.corpora.released_files import header_fits, read_released
 from sepbench.errors import UserError
 from sepbench.mixing.crops import checked_count
 from sepbench.mixing.released import ReleasedSoundscapes, in_order
+from sepbench.mixing.sofa import broken_rooms
 from sepbench.scene import TaskInfo
 from sepbench.tasks.settings import load_task
 from sepbench.tasks.task import Task
+
+if TYPE_CHECKING:
+    from sepbench.progress import Progress
 
 TEST = "test"
 MIXED_AS = "s5"  # the task whose mixer makes the scenes to train with
@@ -43,6 +47,11 @@ class DcaseTask(Task):
         if split == TEST:
             return super().recordings(split)
         return list(self.cache.to_train[split])
+
+    @cached_property
+    def parts_hash(self) -> str | None:
+        """By the names and sizes of the files to train with; None where there are none."""
+        return hash_of_parts(self.cache.folder)
 
     def weak(self, split: str, seed: int, labels_seen: str) -> Any:
         return self.mixed.weak(split, seed, labels_seen)
@@ -93,7 +102,7 @@ def mixed_settings(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def build_dcase(config: Mapping[str, Any], data: Mapping[str, str], progress: Any, to_fit: bool) -> DcaseTask:
-    """Looks into the first soundscape, and every file of an odd size.
+    """Looks into the first soundscape, every file of an odd size, and the header of all that is scored.
 
     What there is to train with is looked for when something trains: whoever only tests need not have it.
     """
@@ -107,10 +116,21 @@ def build_dcase(config: Mapping[str, Any], data: Mapping[str, str], progress: An
     scenes = {**config["scenes"], TEST: len(members[TEST])}  # null is written out
     task = DcaseTask({**config, "scenes": scenes}, dcase_info(config), release, members, progress)
     task.scene(TEST, 0)  # a wrong rate or length is told before anything is trained
+    _check_files(task)
+    return task
+
+
+def _check_files(task: DcaseTask) -> None:
+    """UserError for a file of an odd size, or of the test, that cannot be used as far as its header tells."""
+    release, rate = task.cache, task.info.sample_rate_hz
     targets = {target.path for each in release.soundscapes for target in each.targets}
     for file in release.odd:
         task.read(file, 1 if file in targets else N_CHANNELS)
-    return task
+    for scape in (release.soundscapes[i] for i in task.members[TEST]):
+        files = [(scape.path, N_CHANNELS), *((target.path, 1) for target in scape.targets)]
+        for path, n_channels in files:
+            if not header_fits(path, rate, n_channels, round(task.info.seconds * rate)):
+                task.read(path, n_channels)  # says what is wrong
 
 
 def dcase_info(config: Mapping[str, Any]) -> TaskInfo:
@@ -118,6 +138,14 @@ def dcase_info(config: Mapping[str, Any]) -> TaskInfo:
     fewest, most = _counts(config)
     rate, seconds = int(config["sample_rate_hz"]), float(config["seconds"])
     return TaskInfo(CLASSES, rate, N_CHANNELS, most, seconds, fewest, config["mixing"]["same_class"])
+
+
+def verify_dcase(root: Path, progress: Progress) -> tuple[list[str], int]:
+    """A line for each file of the release that cannot be used, rooms among them, and how many files were read."""
+    broken, n = verify_release(root, progress)
+    files = files_to_train(DcaseS5(root, LAX).folder)
+    rooms = [file for split in SPLITS for file in files[ROOMS, split]]
+    return broken + broken_rooms(rooms, RATE_HZ, progress), n + len(rooms)
 
 
 def _counts(config: Mapping[str, Any]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from sepbench.mixing.infinite import InfinitePlanner, InfiniteSettings
 from sepbench.mixing.pairs import PairsPlanner, PairsSettings
 from sepbench.mixing.poisson import PoissonPlanner, PoissonSettings
 from sepbench.mixing.rooms import RoomsPlanner
-from sepbench.mixing.rooms_settings import RoomsSettings, rooms_settings
+from sepbench.mixing.rooms_settings import RoomsSettings, interference_classes, plain, rooms_settings
 from sepbench.mixing.scenes import IsolatedScenes, Planner, WeakScenes, WholeScenes
 from sepbench.scene import Scene, TaskInfo
 from sepbench.tasks.settings import is_ready, known_tasks
@@ -74,6 +74,11 @@ class Task:
         """Which of these recordings of `corpus` serve the test."""
         comparable = same_recordings(corpus, self.config["corpus"])
         return set(self.recordings("test")) & set(recordings) if comparable else set()
+
+    @property
+    def parts_hash(self) -> str | None:
+        """By what training scenes are mixed of, where the content hash of the sounds does not tell it."""
+        return None
 
     @property
     def scored(self) -> list[str]:
@@ -190,7 +195,10 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
             f"task.sample_rate_hz is {config['sample_rate_hz']}; wanted a multiple of 1000, such as 16000 or 44000: scenes are "
             "laid out in whole milliseconds. Clips of any rate are resampled to it."
         )
+    if to_fit:
+        checked_valid(config)
     corpus, clips, config = open_clips(config, data)
+    sounds = _sounds_of(config, clips)  # what is wrong with the lists of classes is told before clips are decoded
     cache = open_cache(corpus, clips, int(config["sample_rate_hz"]), progress=progress)
     scored = [split for split in ("test", "seen") if config["scenes"][split]]
     drawn_on = [*(("train", "valid") if to_fit else ()), *scored]
@@ -199,7 +207,7 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
             "task.scenes: test and seen are both 0, so nothing would be scored. Set task.scenes.test above 0."
         )
     needed = {CLIPS_OF[split] for split in drawn_on}
-    members = split_clips(cache.clips, config["splits"], _sounds_of(config, clips), corpus.name, sorted(needed))
+    members = split_clips(cache.clips, config["splits"], sounds, corpus.name, sorted(needed))
     task = Task(config, task_info(config), cache, members)
     planners = [task.planner(split, 0) for split in drawn_on]  # a class without clips is told before anything is trained
     for planner in planners:
@@ -208,12 +216,19 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
     return task
 
 
+def checked_valid(config: Mapping[str, Any]) -> None:
+    """UserError where there are no scenes to choose an epoch by."""
+    found = config["scenes"]["valid"]
+    if type(found) is not int or found < 1:
+        raise UserError(f"task.scenes.valid is {plain(found)}; wanted a whole number from 1, to choose an epoch by.")
+
+
 def open_clips(config: Mapping[str, Any], data: Mapping[str, str]) -> tuple[Corpus, tuple[Clip, ...], dict[str, Any]]:
     """The corpus, those clips of it that the task uses, and the settings with all their classes written out."""
     listed, mixing = config["classes"], config["mixing"]
     if listed is not None and len(set(listed)) < len(listed):
         raise UserError(f"task.classes: {', '.join(listed)} names a class twice. Name each once.")
-    others = mixing.get("interference_classes", ())  # null: whatever else the corpus has
+    others = interference_classes(mixing) if "interference_classes" in mixing else ()  # None: whatever else the corpus has
     wanted = None if listed is None or others is None else [*listed, *(name for name in others if name not in listed)]
     corpus = open_corpus(config["corpus"], data, wanted)
     clips = tuple(clip for clip in corpus.clips if clip.foreground or not config["foreground_only"])
