@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load
 from torch import nn
 
 from sepbench.errors import UserError
@@ -368,7 +369,7 @@ def test_a_damaged_file_is_taught_anew(tmp_path):
     whole = file.read_bytes()
     file.write_bytes(whole[:1000])
     teach(small(), NAMES, training(tmp_path / "two", shared=shared), BRIEF)
-    assert len(file.read_bytes()) == len(whole)
+    assert load(file.read_bytes()).keys() == load(whole).keys()  # the seconds that it took are others
 
 
 def test_a_task_without_clips_says_so(tmp_path):
