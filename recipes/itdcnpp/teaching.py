@@ -7,14 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
+from sepbench.blocks.weights import writable
 from sepbench.errors import UserError
 from sepbench.method import Batch, Training
 from sepbench.training import Schedule, precision_on, train
@@ -49,7 +48,7 @@ def teach(network: SoundClassifier, classes: Sequence[str], training: Training, 
             summary = recall_classifier(network, place, classes)
             training.progress.say(f"{STAGE}: taught before ({_told(summary)}), taken from {place}")
             return summary
-    kept = _writable(training.shared)
+    kept = writable(training.shared)
     if not kept:
         training.progress.say(f"{STAGE}: cannot be kept in {training.shared}; set SEPBENCH_CACHE to a folder that you may write.")
     device = next(network.parameters()).device
@@ -142,13 +141,3 @@ def _key(
 
 def _told(summary: Mapping[str, Any]) -> str:
     return f"{100 * summary['accuracy']:.0f} % of the valid clips right"
-
-
-def _writable(folder: Path) -> bool:
-    """Whether something can be kept there; told before the training and not after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False

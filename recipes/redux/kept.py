@@ -8,14 +8,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from sepbench.blocks.weights import keep, recall
+from sepbench.blocks.weights import keep, recall, writable
 from sepbench.errors import UserError
 from sepbench.method import Training
 from sepbench.training import Schedule, precision_on
@@ -39,7 +38,7 @@ def taught_once(
             cost = _recalled(network, place)
             training.progress.say(f"{stage}: trained before, taken from {place}")
             return cost
-    kept = place is not None and _writable(place.parent)
+    kept = place is not None and writable(place.parent)
     if place is not None and not kept:
         training.progress.say(
             f"{stage}: cannot be kept in {place.parent}; set SEPBENCH_CACHE to a folder that you may write."
@@ -75,13 +74,3 @@ def _recalled(network: nn.Module, place: Path) -> dict[str, Any]:
         raise UserError(f"{place}: cannot be read ({error}). Remove it, and it is trained again.") from None
     recall(network, place)
     return dict(cost)
-
-
-def _writable(folder: Path) -> bool:
-    """Whether something can be kept there; told before the training and not after it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False

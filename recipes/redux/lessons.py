@@ -32,16 +32,11 @@ class Lessons:
         """Batch `index` of `size` items or fewer, where there are not so many scenes: a pure function of both."""
         n_single = size // 2
         mixed = self.scenes.batch(index, size - n_single)
-        parts = [(reference(mixed), mixed.events)]
+        parts = [(mixed.reference, mixed.events)]
         if n_single:
             parts.append(_last_one_silent(*firsts(self.clips.batch(index, n_single) if self.clips else mixed)))
         events = joined([each for _, each in parts])
         return WeakBatch(torch.cat([audio for audio, _ in parts]), events)
-
-
-def reference(batch: WeakBatch) -> Tensor:
-    """The channel that separation is judged at: (scene, time)."""
-    return batch.mixture if batch.mixture.ndim == 2 else batch.mixture[:, 0]
 
 
 def firsts(batch: Batch) -> tuple[Tensor, Events]:

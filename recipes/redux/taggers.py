@@ -18,7 +18,7 @@ from sepbench.scene import TaskInfo
 from sepbench.training import Schedule, train
 
 from .kept import settled, taught_once
-from .lessons import SILENT_DB, Lessons, firsts, reference
+from .lessons import SILENT_DB, Lessons, firsts
 from .m2d import M2dTagger
 from .m2d_files import load_m2d
 from .tagger_cnn import CnnTagger
@@ -90,7 +90,7 @@ def figures(network: nn.Module, valid: Lessons, schedule: Schedule) -> dict[str,
     """The shares of `teach`, of the batches that the training is judged by, each scene counted once."""
     network.eval()
     alone = valid.scenes if valid.clips is None else valid.clips
-    mixtures = [_right(network, reference(each), each.events) for each in _once(valid.scenes, schedule)]
+    mixtures = [_right(network, each.reference, each.events) for each in _once(valid.scenes, schedule)]
     singles = [_right(network, *firsts(each)) for each in _once(alone, schedule)]
     return {"mixtures_right": float(torch.cat(mixtures).mean()), "singles_right": float(torch.cat(singles).mean())}
 

@@ -19,7 +19,7 @@ from sepbench.training import Schedule
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "redux"
 load_from(FOLDER, "taggers.py", "M2dTagger")
 from recipes.redux import kept, separating, taggers  # noqa: E402  (a package once it is loaded)
-from recipes.redux.lessons import SILENT_DB, Lessons, firsts, reference  # noqa: E402
+from recipes.redux.lessons import SILENT_DB, Lessons, firsts  # noqa: E402
 from recipes.redux.separators import build_separator  # noqa: E402
 from recipes.redux.tagger_cnn import CnnTagger  # noqa: E402
 
@@ -74,7 +74,7 @@ def test_without_clips_the_sounds_alone_are_sources_of_the_mixtures():
 
 def test_a_lesson_of_one_is_a_mixture():
     lesson = Lessons(Tones(1), clips(3)).batch(0, 1)
-    assert torch.equal(lesson.mixture, reference(Tones(1).batch(0, 1)))
+    assert torch.equal(lesson.mixture, Tones(1).batch(0, 1).reference)
 
 
 def test_a_scene_without_sources_has_no_first_one():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -47,3 +48,13 @@ def recall_all(networks: Mapping[str, nn.Module], folder: Path) -> None:
     """`recall` for each network from `folder`/<name>.safetensors."""
     for name, network in networks.items():
         recall(network, folder / f"{name}.safetensors")
+
+
+def writable(folder: Path) -> bool:
+    """Whether something can be kept there; told before the training and not after it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
