@@ -1,4 +1,4 @@
-"""What an estimate costs as an answer to a reference, in dB (paper, eq. 2; FUSS for references that may be silent).
+"""What an estimate costs as an answer to a reference, in dB: minus its SNR, and a term for references that may be silent.
 
 Shapes everywhere: estimate, reference (batch, source, time), mixture (batch, time) -> (batch, reference, estimate).
 """
@@ -15,7 +15,7 @@ SILENT_RMS = 1e-8
 
 
 def snr_costs(estimate: Tensor, reference: Tensor, mixture: Tensor) -> Tensor:
-    """Minus the SNR (eq. 2). A reference that is silent has none: there, the term of `thresholded_costs`."""
+    """Minus the SNR (Tzinis et al. 2020, eq. 2). A silent reference has none: there, the term of `thresholded_costs`."""
     error, energy = errors(estimate, reference), _energy(reference)[:, :, None]
     return torch.where(_sounds(reference), _db(error) - _db(energy), _silence_costs(estimate, mixture))
 
