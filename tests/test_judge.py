@@ -93,7 +93,9 @@ def test_classes_are_right_where_the_paired_estimate_bears_the_label():
     assert set(right["class_accuracy"].values()) == set(right["class_accuracy_both"].values()) == {1.0}
 
 
-NO_SOUND = {"si_sdr_mixture", "class_accuracy", "class_accuracy_both", "label_set_accuracy", "labels_alone",
+FACTS = {"n_sources", "overlap"}
+CLIP = {"clip_tp", "clip_fp", "clip_fn", "clip_tn"}
+NO_SOUND = {*FACTS, *CLIP, "si_sdr_mixture", "class_accuracy", "class_accuracy_both", "label_set_accuracy", "labels_alone",
             "source_tp", "source_fp", "source_fn"}  # all that an answer of labels alone may have
 
 
@@ -119,7 +121,7 @@ def test_labels_alone_may_be_more_or_fewer_than_the_sources():
 def test_an_answer_without_sounds_or_labels_still_says_when_it_hears_what():
     estimate = Estimate(None, activity=Activity(torch.ones(3, 10), 0.1, 0.0))
     figures = judged(make_scene("dog", "bell"), estimate)
-    assert figures.keys() == {"si_sdr_mixture", *(f"{level}_{outcome}" for level in ("frame", "clip")
+    assert figures.keys() == {"si_sdr_mixture", *FACTS, *(f"{level}_{outcome}" for level in ("frame", "clip")
                                                   for outcome in ("tp", "fp", "fn", "tn"))}
 
 
@@ -233,9 +235,36 @@ def test_repeated_labels_are_paired_inside_their_class():
 
 def test_scenes_with_too_few_active_classes_are_not_scored_for_separation():
     for scene in (make_scene("dog"), make_scene("dog", "dog"), make_scene("dog", "bell", silent=[1])):
-        figures = judged(scene, Estimate(AUDIO[:1], ("dog",)), ["si_sdr", "label_set_accuracy"])
-        assert figures.keys() == {"label_set_accuracy"}
+        figures = judged(scene, Estimate(AUDIO[:1], ("dog",)), ["si_sdr", "ca_sdri", "capi_sdri", "label_set_accuracy"])
+        assert figures.keys() == {"label_set_accuracy", *FACTS}
     assert judged(make_scene("dog"), Estimate(AUDIO[:1], ("dog",)), ["si_sdr"], minimum_active=1)["si_sdr"]
+
+
+def test_a_scene_without_sources_still_says_what_was_invented():
+    figures = judged(make_scene(), Estimate(AUDIO[:1], ("dog",)), ["ca_sdri", "source_f_measure"], minimum_active=1)
+    assert figures["ca_sdri"] == {(-1, ""): 0.0} and figures["source_fp"] == {(-1, "dog"): 1.0}
+    assert not FACTS & figures.keys()
+
+
+def test_every_scene_says_how_many_sources_sound_and_how_much_they_overlap():
+    scene = make_scene("dog", "bell", "dog", silent=[2])  # 0 to 0.25 s and 0.1 to 0.35 s
+    figures = judged(scene, Estimate(AUDIO[:1]), [])
+    assert figures["n_sources"] == {(-1, ""): 2.0} and figures["overlap"][-1, ""] == pytest.approx(0.15 / 0.35)
+    untimed = Scene(scene.mixture, tuple(Source(each.audio, each.label, ()) for each in scene.sources))
+    assert judged(untimed, Estimate(AUDIO[:1]), []) == {"n_sources": {(-1, ""): 2.0}}
+
+
+def test_labels_without_activity_are_clip_labels():
+    scene = make_scene("dog", "bell")
+    said = judged(scene, Estimate(AUDIO[:3], ("dog", "dog", "siren")), ["f_measure_clip", "f_measure_frame"])
+    counts = {outcome: {label for (_, label), n in said[f"clip_{outcome}"].items() if n} for outcome in ("tp", "fp", "fn", "tn")}
+    assert counts == {"tp": {"dog"}, "fp": {"siren"}, "fn": {"bell"}, "tn": set()} and "frame_tp" not in said
+    heard = Activity(torch.tensor([[0.9], [0.1], [0.1]]), 1.0, 0.0)  # bell, dog, siren
+    both = judged(scene, Estimate(AUDIO[:2], ("dog", "siren"), activity=heard), ["f_measure_clip"])
+    assert both["clip_tp"] == {(-1, "bell"): 1.0, (-1, "dog"): 0.0, (-1, "siren"): 0.0}  # activity has the word
+    every = Estimate(AUDIO[:3], CLASSES)
+    assert "clip_tp" not in judged(scene, every, ["f_measure_clip"], one_per_class=True)
+    assert sum(judged(scene, every, ["f_measure_clip"])["clip_fp"].values()) == 1
 
 
 def test_a_silent_reference_that_should_sound_is_undefined_and_an_absent_one_is_nothing():

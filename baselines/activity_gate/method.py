@@ -19,16 +19,16 @@ from sepbench.scene import Activity, Estimate, Mixture, Scene, TaskInfo
 
 
 def shares(probability: Tensor) -> Tensor:
-    """Masks (class, frame) from probabilities of activity (class, frame): p_i / max(1, sum_j p_j).
+    """Masks (source, frame) from probabilities of activity (source, frame): p_i / max(1, sum_j p_j).
 
-    Where n classes are sure to sound, each is given 1 / n of the mixture; where none does, all are silent; and the
+    Where n sources are sure to sound, each is given 1 / n of the mixture; where none does, all are silent; and the
     masks of a frame never sum to more than one.
     """
     return probability / probability.sum(0).clamp(min=1)
 
 
 class ActivityGate:
-    """One gain per class and frame. Driven by the truth it is an oracle; driven by a critic it sees mixtures alone."""
+    """One gain per source and frame. Driven by the truth it is an oracle; driven by a critic it sees mixtures alone."""
 
     def __init__(self, settings: Any, task: TaskInfo, inner: Method | None = None):
         self.task, self.inner, self.device = task, inner, device()
@@ -44,33 +44,41 @@ class ActivityGate:
 
     @torch.inference_mode()
     def separate(self, given: Sequence[Any]) -> list[Estimate]:
-        """One source per class. `given` are scenes where the truth drives the gate, mixtures where the critic does."""
+        """One source per class, or, where a scene has no room for all, per source that there is or is heard.
+
+        `given` are scenes where the truth drives the gate, mixtures where the critic does.
+        """
         if self.inner is None:
-            return [Estimate(self._gated(scene.mixture, self._truth(scene)), self.task.classes) for scene in given]
+            return [self._told(scene) for scene in given]
         return [self._heard(mixture, estimate) for mixture, estimate in zip(given, self.inner.separate(given))]
 
-    def _truth(self, scene: Scene) -> Activity:
-        """1 where an event of the class overlaps the frame's centre +- hop / 2."""
-        classes, hop_s = self.task.classes, self.stft.hop_s
-        times = [(classes.index(each.label), on, off) for each in scene.sources for on, off in each.intervals_s]
-        label, on_s, off_s = np.array(times, np.float64).reshape(-1, 3).T
-        events = Events(np.zeros(len(times), np.int64), label.astype(np.int64), on_s, off_s, 1, len(classes))
+    def _told(self, scene: Scene) -> Estimate:
+        """1 where an event overlaps the frame's centre +- hop / 2."""
+        if self.task.one_per_class:
+            names, rows = self.task.classes, [self.task.classes.index(each.label) for each in scene.sources]
+        else:
+            names, rows = tuple(each.label for each in scene.sources), list(range(len(scene.sources)))
+        times = [(row, on, off) for row, each in zip(rows, scene.sources) for on, off in each.intervals_s]
+        row, on_s, off_s = np.array(times, np.float64).reshape(-1, 3).T
+        events = Events(np.zeros(len(times), np.int64), row.astype(np.int64), on_s, off_s, 1, len(names))
+        hop_s = self.stft.hop_s
         active = events.activity(self.stft.n_frames(scene.mixture.audio.shape[-1]), hop_s, -hop_s / 2)
-        return Activity(torch.from_numpy(active[0]), hop_s, -hop_s / 2)
+        return Estimate(self._gated(scene.mixture, Activity(torch.from_numpy(active[0]), hop_s, -hop_s / 2)), names)
 
     def _heard(self, mixture: Mixture, estimate: Estimate) -> Estimate:
-        activity = estimate.activity
-        if activity is None:
+        activity, classes = estimate.activity, self.task.classes
+        if activity is None or estimate.labels is None:
             raise UserError("--inner: that run has no critic (labels strong). Give one with labels frame or clip.")
-        return Estimate(self._gated(mixture, activity), self.task.classes, estimate.confidences, activity)
+        own = Activity(activity.probability[[classes.index(name) for name in estimate.labels]], activity.hop_s, activity.start_s)
+        return Estimate(self._gated(mixture, own), estimate.labels, estimate.confidences, activity)
 
     def _gated(self, mixture: Mixture, activity: Activity) -> Tensor:
-        """(class, time): each STFT frame of the mixture times the masks at the frame's centre."""
+        """(source, time) for `activity` (source, frame): each STFT frame of the mixture times the masks at the frame's centre."""
         spectrum = self.stft(mixture.audio[:1].to(self.device))  # (1, frame, bin)
         centre_s = torch.arange(spectrum.shape[1], dtype=torch.float64) * self.stft.hop_s
         frame = ((centre_s - activity.start_s) / activity.hop_s).floor().long()
         frame = frame.clamp(0, activity.probability.shape[1] - 1)  # a critic may drop what does not fill a frame
-        masks = shares(activity.probability.cpu())[:, frame].to(self.device)  # (class, frame)
+        masks = shares(activity.probability.cpu())[:, frame].to(self.device)  # (source, frame)
         return self.stft.inverse(spectrum * masks[:, :, None], mixture.audio.shape[-1]).cpu()
 
     def save(self, folder: Path) -> None:

@@ -19,6 +19,7 @@ from sepbench.metrics.class_accuracy import all_right, chance, class_hits, named
 from sepbench.metrics.f_measure import Counts, clip_counts, frame_counts
 from sepbench.metrics.fuss import ALONE, counted, names_of
 from sepbench.metrics.label_set import label_set_accuracy
+from sepbench.metrics.overlap import overlap
 from sepbench.metrics.pairing import Pairs
 from sepbench.metrics.separation_rate import separation_outcome
 from sepbench.metrics.snr import snr
@@ -31,6 +32,7 @@ BY_SEPARATION = ("si_sdr", "si_sdri", "snr", "snri", *GROUPS["bss_eval"])
 BY_LABEL = ("si_sdr_by_label", "si_sdri_by_label")
 FUSS = tuple(name for name in GROUPS["fuss"] if name not in GROUPS["separation_rate"])
 ACCURACY = ("class_accuracy", "class_accuracy_both")
+BY_SET = ("ca_sdri", "capi_sdri")
 PER_SOURCE = ("si_sdr_mixture", *BY_SEPARATION, *BY_LABEL)
 
 
@@ -43,6 +45,7 @@ def judge(
     split: str,
     minimum_active: int = 2,
     n_classes: int | None = None,
+    one_per_class: bool = False,
 ) -> list[Row]:
     """All figures of one scene, for those of `metrics` that the estimate can answer; what is not measured has no row.
 
@@ -53,13 +56,16 @@ def judge(
     Also 1.0 each: `missed` and `missed_by_label` per active reference without an estimate, `extra` per active estimate
     without a reference, `sign_flipped` per estimate upside down, `<metric>_undefined` per reference that should
     sound and is silent.
-    Label sets (ca_sdri, capi_sdri, label_set_accuracy), separation rates: one row per scene. FUSS's figures, whatever
+    Label sets (ca_sdri, capi_sdri, label_set_accuracy), separation rates: one row per scene; of the first two none where
+    fewer classes sound than `minimum_active`, but some, since such a mixture leaves nothing to improve. FUSS's figures, whatever
     `minimum_active`: a row per active reference, and the rates beside them whether asked for or not. Sources and detection
     (source_..., f_measure_...): counts per class (source_tp, frame_tp and so on). Where `n_classes` says how many classes a
     label may be of, `class_accuracy_chance` stands beside each class_accuracy: what guessing would score.
 
     An estimate without sources, which only says what it hears, has no figure of separation and misses nothing: its
-    classes are right by the set of labels, of which a `labels_alone` row per scene tells.
+    classes are right by the set of labels, of which a `labels_alone` row per scene tells. Without activity, the clips that
+    f_measure_clip counts are what the labels say, unless an answer has an output for every class (`one_per_class`), heard or not.
+    How many sources sound and how much they overlap stands in a row each (`n_sources`, `overlap`), whatever was wanted.
     A scene whose sources have empty labels is judged by separation alone. Improvement is over the first channel of the
     mixture. UserError, naming run and scene, where an estimate has the wrong shape, a label that is no class, or a
     sample that is not finite, and where a metric is unknown.
@@ -68,17 +74,29 @@ def judge(
     row: RowOf = partial(Row, run, split, scene.mixture.id)
     try:
         case = checked(scene, estimate, classes)
-        rows = [*_rates(case, wanted, row), *_by_source_count(case, wanted, row)]
+        rows = [*_facts(case, row), *_rates(case, wanted, row), *_by_source_count(case, wanted, row)]
         if case.n_kinds >= minimum_active:
             rows += _source_rows(case, wanted, row)
         if case.labels is not None:
             rows += _accuracy_rows(case, [name for name in ACCURACY if name in wanted], n_classes, row)
-            rows += _label_set_rows(case, wanted, row)
+            improvable = case.n_kinds == 0 or case.n_kinds >= minimum_active
+            rows += _label_set_rows(case, [name for name in wanted if improvable or name not in BY_SET], row)
         if estimate.activity is not None:
             rows += _detection_rows(scene, estimate.activity, classes, wanted, row)
+        elif case.labels is not None and "f_measure_clip" in wanted and not one_per_class:
+            rows += _named_clip_rows(case, classes, row)
     except ValueError as error:
         raise UserError(f"run {run}, scene {scene.mixture.id}: {error}") from error
     return rows
+
+
+def _facts(case: Case, row: RowOf) -> list[Row]:
+    """What tells scenes apart, of those in which anything sounds: how many sources, and how much of the time they share."""
+    if not case.active:
+        return []
+    times = [case.scene.sources[i].intervals_s for i in case.active]
+    shared = [row(-1, "", "overlap", overlap(times))] if all(times) and any(on < off for own in times for on, off in own) else []
+    return [row(-1, "", "n_sources", float(len(case.active))), *shared]
 
 
 def _rates(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
@@ -203,7 +221,7 @@ def _accuracy_rows(case: Case, wanted: Sequence[str], n_classes: int | None, row
 def _label_set_rows(case: Case, wanted: Sequence[str], row: RowOf) -> list[Row]:
     names, labels = [case.names[i] for i in case.active], case.labels or ()
     rows = []
-    for name, measure in (("ca_sdri", ca_sdri), ("capi_sdri", capi_sdri)):
+    for name, measure in zip(BY_SET, (ca_sdri, capi_sdri)):
         if name in wanted and case.separates:
             repeated = name == "ca_sdri" and (len(set(names)) < len(names) or len(set(labels)) < len(labels))
             value = float("nan") if repeated else measure(
@@ -235,6 +253,17 @@ def _detection_rows(
         counts["frame"] = frame_counts(estimate=probability, reference=truth)
     if "f_measure_clip" in wanted:
         counts["clip"] = clip_counts(estimate=probability.amax(-1), reference=events.presence()[0])
+    return _count_rows(counts, classes, row)
+
+
+def _named_clip_rows(case: Case, classes: Sequence[str], row: RowOf) -> list[Row]:
+    """Counts per class of an answer that says what sounds and not when."""
+    said, sounds = set(case.labels or ()), {case.names[i] for i in case.active}
+    estimate, reference = (np.array([float(name in names) for name in classes]) for names in (said, sounds))
+    return _count_rows({"clip": clip_counts(estimate=estimate, reference=reference)}, classes, row)
+
+
+def _count_rows(counts: dict[str, list[Counts]], classes: Sequence[str], row: RowOf) -> list[Row]:
     return [
         row(-1, label, f"{level}_{outcome}", float(getattr(each, outcome)))
         for level in LEVELS if level in counts

@@ -73,11 +73,12 @@ class TaskInfo:
     seconds: float
     min_sources: int = 0  # in a scene; equal to max_sources where every scene has as many
     classes_repeat: bool = False  # whether two sources of a scene may be of one class
+    any_order: bool = False  # whether sources are given in any order even where there may be as many as classes
 
     @property
     def one_per_class(self) -> bool:
         """Whether a scene may hold a source of every class, so that an answer has a place for each."""
-        return self.max_sources == len(self.classes) and not self.classes_repeat
+        return self.max_sources == len(self.classes) and not self.classes_repeat and not self.any_order
 
 
 @dataclass(frozen=True)

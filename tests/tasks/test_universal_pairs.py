@@ -109,7 +109,9 @@ def test_a_method_is_told_that_classes_may_repeat(task: Task, folder: Path):
     assert task.info.classes_repeat
     assert not build_task(settled(load_task("esc_pairs", PAIRED)), {"class_folders": str(folder)}).info.classes_repeat
     two = dataclasses.replace(task.info, classes=("cat", "dog"))
-    assert not two.one_per_class and dataclasses.replace(two, classes_repeat=False).one_per_class
+    once = dataclasses.replace(two, classes_repeat=False)
+    assert not two.one_per_class and not once.one_per_class  # in any order, so that no output is of a class
+    assert dataclasses.replace(once, any_order=False).one_per_class
 
 
 PAIRED: dict[str, Any] = {
@@ -206,7 +208,7 @@ def test_fit_is_handed_clips_and_a_place_to_share(folder: Path, tmp_path: Path):
         learner, asked = Learner(), recipe.resolve("quick", seed=5)[0]
         with pytest.raises(KeyboardInterrupt):
             told = {**asked, "supervision": supervision, "task": made.config}
-            sepbench.run._fit(learner, told, made, tmp_path, {}, QUIET)
+            sepbench.run.fit(learner, told, made, tmp_path, {}, QUIET)
         seen[supervision] = learner.training
     training, weak = seen["isolated"], seen["weak"]
     assert training.clips.id == made.clips("train", 5).id

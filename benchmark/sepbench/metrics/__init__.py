@@ -105,10 +105,12 @@ EVENTS: dict[str, str] = {
     "sign_flipped": "an estimate that lies along the reference turned upside down",
 }
 
-# Rows that say how a figure came about, neither averaged nor counted: which estimate answers a reference, as its index.
+# Rows that say how a figure came about, neither averaged nor counted; `paired_...` hold the index of an estimate.
 FACTS: dict[str, str] = {
     "paired_with": "the estimate that answers the reference, by separation",
     "paired_by_label": "the estimate that answers the reference, by label",
+    "n_sources": "how many sources sound in the scene",
+    "overlap": "the share of the time in which anything sounds, in which two sources or more do, 0 to 1",
     "labels_alone": "the answer to the scene holds labels and no sound: its classes are right by the set of labels",
 }
 

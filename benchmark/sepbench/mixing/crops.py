@@ -124,6 +124,21 @@ class Crops:
         return mixture
 
 
+def level_factors(
+    crops: Crops, level_dbfs: tuple[float, float],
+    label: np.ndarray, clip: np.ndarray, start: np.ndarray, length: np.ndarray, u: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """What brings each crop as the cache keeps it to the RMS that `u` (scene, slot) draws; 0 where there is silence: float32."""
+    low, high = level_dbfs
+    rms = 10 ** ((low + u * (high - low)) / 20)
+    factor = np.zeros(label.shape, np.float32)
+    for at in zip(*np.nonzero(label >= 0)):
+        crop = crops.samples(int(clip[at]), int(start[at]), int(length[at])).astype(np.float64)
+        power = np.dot(crop, crop) / len(crop)  # of whole numbers, whose sum is exact in any order
+        factor[at] = rms[at] / np.sqrt(power)
+    return factor
+
+
 def checked_count(n_sources: tuple[int, int]) -> None:
     """UserError where the fewest and most sources of a scene are not counts, the first no larger."""
     fewest, most = n_sources

@@ -13,7 +13,7 @@ import numpy as np
 from sepbench.corpora.base import Clip
 from sepbench.corpora.cache import ClipCache
 from sepbench.errors import UserError
-from sepbench.mixing.crops import CropPlan, Crops, checked_count, checked_crop, is_number
+from sepbench.mixing.crops import CropPlan, Crops, checked_count, checked_crop, is_number, level_factors
 from sepbench.mixing.members import Recordings, identity
 
 BLOCKS, BLOCK = 2, 4  # of a slot: Philox makes four numbers at a time, and five are wanted
@@ -90,7 +90,7 @@ class PairsPlanner:
             return self._random([0, 0, slot + 1, first + scene])
 
         self.crops.silence_the_quiet(label, clip, start, length, again)
-        factor = self._factors(label, clip, start, length, each[:, :, 4])
+        factor = level_factors(self.crops, self.settings.level_dbfs, label, clip, start, length, each[:, :, 4])
         return CropPlan(n_drawn, label, clip, start, onset, length, factor, self.sample_rate_hz, len(self.classes))
 
     def render(self, plan: CropPlan, sources: np.ndarray | None) -> np.ndarray:
@@ -113,16 +113,3 @@ class PairsPlanner:
                     while (recording[row[:slot]] == recording[row[slot]]).any():
                         row[slot] = self.recordings.draw(again.random(3))
         return clip
-
-    def _factors(
-        self, label: np.ndarray, clip: np.ndarray, start: np.ndarray, length: np.ndarray, u: np.ndarray
-    ) -> np.ndarray:
-        """What brings each crop as the cache keeps it to the level that `u` (scene, slot) draws; 0 where there is silence."""
-        low, high = self.settings.level_dbfs
-        rms = 10 ** ((low + u * (high - low)) / 20)
-        factor = np.zeros(label.shape, np.float32)
-        for at in zip(*np.nonzero(label >= 0)):
-            crop = self.crops.samples(int(clip[at]), int(start[at]), int(length[at])).astype(np.float64)
-            power = np.dot(crop, crop) / len(crop)  # of whole numbers, whose sum is exact in any order
-            factor[at] = rms[at] / np.sqrt(power)
-        return factor

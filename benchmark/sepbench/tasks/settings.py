@@ -69,7 +69,7 @@ def settled(task: Mapping[str, Any], changed: Iterable[str] = ()) -> dict[str, A
     noisy = mixing.get("noise_dbfs") is not None  # where a source alone is not yet its mixture
     if mixing.get("fewest_sources") == 0 and not noisy:
         raise UserError("fewest_sources: got '0'; allowed: a whole number of at least 1 where nothing sounds but sources.")
-    if mixing.get("fewest_sources") is not None and not noisy and "minimum_active" not in changed:
+    if mixing.get("fewest_sources") in (0, 1) and not noisy and "minimum_active" not in changed:
         result["minimum_active"] = max(result["minimum_active"], 2)  # a source alone is its mixture, which nothing improves
     if result["splits"].get("protocol") == SHARED_POOL or is_ready(task):
         # the test itself is of the training clips; or nothing is mixed, and so nothing mixed anew

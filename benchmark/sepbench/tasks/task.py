@@ -12,6 +12,7 @@ from sepbench.corpora.cache import ClipCache, cache_root, open_cache
 from sepbench.corpora.files import need_classes
 from sepbench.errors import UserError, nearest
 from sepbench.mixing.infinite import InfinitePlanner, InfiniteSettings
+from sepbench.mixing.overlap import OverlapPlanner, OverlapSettings
 from sepbench.mixing.pairs import PairsPlanner, PairsSettings
 from sepbench.mixing.poisson import PoissonPlanner, PoissonSettings
 from sepbench.mixing.rooms import RoomsPlanner
@@ -21,10 +22,11 @@ from sepbench.scene import Scene, TaskInfo
 from sepbench.tasks.settings import is_ready, known_tasks
 from sepbench.tasks.splits import split_clips
 
-MixerSettings = PoissonSettings | InfiniteSettings | PairsSettings | RoomsSettings
+MixerSettings = PoissonSettings | InfiniteSettings | OverlapSettings | PairsSettings | RoomsSettings
 PLANNERS: dict[type, Callable[..., Planner[Any]]] = {
     PoissonSettings: PoissonPlanner,
     InfiniteSettings: InfinitePlanner,
+    OverlapSettings: OverlapPlanner,
     PairsSettings: PairsPlanner,
     RoomsSettings: RoomsPlanner,
 }
@@ -150,10 +152,16 @@ def mixer_settings(config: Mapping[str, Any], split: str) -> MixerSettings:
             n_sources=_counts(mixing), seconds=float(config["seconds"]), draw=mixing["draw"],
             level_dbfs=_range(mixing, "level_dbfs", "[-28.0, -22.0]"), min_peak=mixing["min_peak"],
         )  # fmt: skip
+    if mixing["kind"] == "overlap":
+        return OverlapSettings(
+            n_sources=_counts(mixing), seconds=float(config["seconds"]), two_of_a_class=mixing["two_of_a_class"],
+            cut_s=_range(mixing, "cut_s", "[2.0, 4.0]"), level_dbfs=_range(mixing, "level_dbfs", "[-28.0, -22.0]"),
+            min_peak=mixing["min_peak"],
+        )  # fmt: skip
     if mixing["kind"] == "rooms":
         return rooms_settings(config, CLIPS_OF[split])
     if mixing["kind"] != "poisson":
-        raise UserError(f"task.mixing.kind is '{mixing['kind']}'; wanted infinite, pairs, poisson or rooms.")
+        raise UserError(f"task.mixing.kind is '{mixing['kind']}'; wanted infinite, overlap, pairs, poisson or rooms.")
     rate = mixing["rate"] if split in ("train", "valid") else mixing["test_rate"] or mixing["rate"]
     return poisson_settings(config, rate)
 
@@ -259,5 +267,6 @@ def task_info(config: Mapping[str, Any]) -> TaskInfo:
     fewest, most = (1, len(classes)) if isinstance(settings, PoissonSettings) else settings.n_sources
     rate, seconds = int(config["sample_rate_hz"]), float(config["seconds"])
     if isinstance(settings, RoomsSettings):
-        return TaskInfo(classes, rate, settings.n_channels, most, seconds, fewest, settings.same_class)
-    return TaskInfo(classes, rate, 1, most, seconds, fewest, isinstance(settings, PairsSettings))
+        return TaskInfo(classes, rate, settings.n_channels, most, seconds, fewest, settings.same_class, any_order=True)
+    repeat = isinstance(settings, PairsSettings) or (isinstance(settings, OverlapSettings) and settings.two_of_a_class)
+    return TaskInfo(classes, rate, 1, most, seconds, fewest, repeat, any_order=not isinstance(settings, PoissonSettings))
