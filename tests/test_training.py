@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from sepbench import training
+from sepbench.clock import Clock
 from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import Batch, WeakBatch
@@ -242,7 +243,7 @@ def test_the_share_of_waiting_is_measured(tmp_path: Path):
 
 def test_so_many_batches_are_mixed_ahead_and_none_of_another_epoch():
     scenes, n = Line(0), AHEAD + 3
-    epoch = _Scenes(scenes, replace(PLAN, steps=n))
+    epoch = _Scenes(scenes, replace(PLAN, steps=n), Clock(None, 1))
     epoch.first = n
     batches = iter(epoch)
     for step in range(n):

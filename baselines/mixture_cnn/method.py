@@ -16,7 +16,7 @@ from sepbench.blocks.weights import keep, recall
 from sepbench.devices import device
 from sepbench.method import WeakBatch, WeakTraining
 from sepbench.scene import Estimate, Mixture, TaskInfo
-from sepbench.training import Schedule, check_sizes, train
+from sepbench.training import Schedule, check_sizes, train, within
 
 WEIGHTS = "classifier.safetensors"
 
@@ -35,8 +35,9 @@ class MixtureCnn:
 
     def fit(self, training: WeakTraining) -> dict[str, Any]:
         """One stage; what it cost."""
+        schedule = within(training.budget, {"classifier": self.schedule})["classifier"]
         cost = train(
-            "classifier", self.network, self._loss, training.scenes, training.valid, self.schedule, training.folder,
+            "classifier", self.network, self._loss, training.scenes, training.valid, schedule, training.folder,
             training.seed, self.device, training.progress,
         )  # fmt: skip
         self.network.to(self.device)

@@ -60,6 +60,22 @@ class Clips(Scenes, Protocol):
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What a training may cost, the same for every method: scenes drawn to learn from, or wall-clock minutes; one of them.
+
+    Each drawing counts, of a scene as of a single clip; what a network is validated on does not.
+    """
+
+    scenes: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [each for each in (self.scenes, self.minutes) if each is not None]
+        if len(given) != 1 or not given[0] > 0:
+            raise ValueError(f"a budget of scenes={self.scenes}, minutes={self.minutes}; wanted one of them, above 0")
+
+
+@dataclass(frozen=True)
 class WeakTraining:
     """What `fit` may use where supervision is weak. None of its batches has a place for a source."""
 
@@ -68,6 +84,7 @@ class WeakTraining:
     folder: Path  # for checkpoints and the history; a second `fit` on the same folder goes on where the first stopped
     seed: int
     progress: Any
+    budget: Budget | None = None  # None: as long as the profile says
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,7 @@ class Training:
     clips: Clips | None = None  # those of the training scenes; None where the task has no labelled clips with a source each
     valid_clips: Clips | None = None  # never those of the test
     shared: Path | None = None  # outside the run, for what others may use again, named by all that it depends on
+    budget: Budget | None = None  # None: as long as the profile says
 
 
 @runtime_checkable

@@ -1,14 +1,17 @@
-"""The command whose options come from recipe.yaml."""
+"""The command whose options come from recipe.yaml, or are those that several recipes share."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sepbench.errors import UserError
+from sepbench.errors import UserError, nearest
+from sepbench.results_format import learns_from
 
 if TYPE_CHECKING:
     from sepbench.recipe import Recipe
@@ -17,38 +20,72 @@ OWN = "recipe_"  # prefix of parameter names that come from recipe.yaml: `lambda
 
 
 class RecipeValues(click.ParamType):
-    """One value of a recipe's option, or several with commas between them."""
+    """One value of a recipe's option, or several with commas between them; as text, which every recipe that has it can read."""
 
-    def __init__(self, option: str, spec: Any) -> None:
-        self.option, self.spec = option, spec
-        self.name = spec.kind
+    def __init__(self, option: str, recipes: Sequence[Recipe]) -> None:
+        self.option, self.recipes = option, recipes
+        self.name = recipes[0].options[option].kind
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[Any]:
         if isinstance(value, list):
             return value
-        flag = "--" + self.option.replace("_", "-")
-        return [self.spec.read(flag, part.strip()) for part in value.split(",")]
+        flag, parts = "--" + self.option.replace("_", "-"), [part.strip() for part in value.split(",")]
+        for recipe in self.recipes:
+            whose = f"{recipe.folder.name}: " if len(self.recipes) > 1 else ""
+            for part in parts:
+                recipe.options[self.option].read(whose + flag, part)
+        return parts
+
+
+class BudgetValue(click.ParamType):
+    """minutes=N or scenes=N, as {"minutes": N} or {"scenes": N}."""
+
+    name = "minutes=N|scenes=N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        if isinstance(value, dict):
+            return value
+        of, _, text = value.partition("=")
+        if of not in ("minutes", "scenes"):
+            raise UserError(f"--budget {value}: wanted minutes=N or scenes=N.{nearest(of, ('minutes', 'scenes'))}")
+        try:
+            most = int(text) if of == "scenes" else float(text)
+        except ValueError:
+            most = 0
+        if not 0 < most < math.inf:
+            raise UserError(f"--budget {value}: wanted a {'whole ' if of == 'scenes' else ''}number of {of} above 0.")
+        return {of: most}
+
+
+def with_budget(config: dict[str, Any], budget: Mapping[str, float] | None) -> dict[str, Any]:
+    """The configuration with its budget; as it is without one, and where there is nothing to learn.
+
+    What only wraps another run has nothing to learn: no settings of a training, whatever that run has learnt from.
+    """
+    learns = learns_from(config) is not None and (config["train"] or not config["inner"])
+    return {**config, "budget": dict(budget)} if budget and learns else config
 
 
 class RecipeCommand(click.Command):
-    """A command whose first argument is a recipe folder, and whose options are the command's own and the recipe's."""
+    """A command whose arguments are recipes, and whose options are its own and those that all of the recipes have."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        folder = self._folder(args)
-        if folder is not None and not ctx.resilient_parsing:
-            from sepbench.recipe import load_recipe
-
-            recipe, task = load_recipe(folder), _value_of("--task", args)
-            ctx.meta["recipe"] = recipe if task is None else recipe.on(task)
-            ctx.meta["recipe folder"] = folder
+        names = self._names(args)
+        if names and not ctx.resilient_parsing:
+            recipes, ctx.meta["without the task"] = _recipes(names, _value_of("--task", args))
+            ctx.meta["recipes"] = recipes
+            if len(recipes) == 1:
+                ctx.meta["recipe"], ctx.meta["recipe folder"] = recipes[0], names[0]
+            _check_shared(recipes, args)
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        recipe: Recipe | None = ctx.meta.get("recipe")
-        if recipe is None:
+        recipes: Sequence[Recipe] = ctx.meta.get("recipes", ())
+        if not recipes:
             return super().get_params(ctx)
         if "recipe options" not in ctx.meta:
-            ctx.meta["recipe options"] = [_option(recipe, name) for name in recipe.options]
+            shared = [name for name in recipes[0].options if all(name in each.options for each in recipes)]
+            ctx.meta["recipe options"] = [_option(recipes, name) for name in shared]
         return [*ctx.meta["recipe options"], *super().get_params(ctx)]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -60,24 +97,60 @@ class RecipeCommand(click.Command):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
-        recipe: Recipe | None = ctx.meta.get("recipe")
-        for title, lines in _sections(recipe) if recipe else []:
+        recipes: Sequence[Recipe] = ctx.meta.get("recipes", ())
+        for title, lines in _sections(recipes[0]) if len(recipes) == 1 else _sections_of_several(recipes):
             with formatter.section(title):
                 formatter.write_dl(lines)
 
-    def _folder(self, args: Sequence[str]) -> str | None:
-        """The first argument that is no option and no option's value; a recipe's own options all take a value."""
+    def _names(self, args: Sequence[str]) -> list[str]:
+        """The arguments that are no option and no option's value; a recipe's own options all take a value."""
         flags = {name for param in self.params for name in param.opts if getattr(param, "is_flag", False)}
         flags |= {"--help", "-h"}
         rest = iter(args)
+        found: list[str] = []
         for arg in rest:
             if arg == "--":
-                return next(rest, None)
+                return [*found, *rest]
             if not arg.startswith("-"):
-                return arg
-            if arg not in flags and "=" not in arg:
+                found.append(arg)
+            elif arg not in flags and "=" not in arg:
                 next(rest, None)
-        return None
+        return found
+
+
+def _recipes(names: Sequence[str], task: str | None) -> tuple[list[Recipe], list[Recipe]]:
+    """The recipes of these names on their task, each once, and those that do not run on it. UserError where none does.
+
+    Among several names, those of files are passed over: a shell makes them of recipes/*.
+    """
+    from sepbench.recipe import load_recipe
+
+    folders = [name for name in names if len(names) == 1 or not Path(name).is_file()] or names[:1]
+    found = list({recipe.folder: recipe for recipe in map(load_recipe, folders)}.values())
+    if task is None:
+        return found, []
+    if len(found) == 1:
+        return [found[0].on(task)], []
+    there = [recipe for recipe in found if task in _tasks(recipe)]
+    if not there:
+        known = list(dict.fromkeys(itertools.chain.from_iterable(map(_tasks, found))))
+        raise UserError(f"--task {task}: none of these recipes runs on it.{nearest(task, known)} Known: {', '.join(known)}.")
+    return [recipe.on(task) for recipe in there], [recipe for recipe in found if recipe not in there]
+
+
+def _tasks(recipe: Recipe) -> list[str]:
+    return [recipe.own_task, *recipe.other_tasks]
+
+
+def _check_shared(recipes: Sequence[Recipe], args: Sequence[str]) -> None:
+    """UserError for an option that some of the recipes have and others lack."""
+    for arg in itertools.takewhile(lambda arg: arg != "--", args):
+        name = arg.removeprefix("--").partition("=")[0].replace("-", "_")
+        lacking = [recipe.folder.name for recipe in recipes if name not in recipe.options]
+        if arg.startswith("--") and lacking and len(lacking) < len(recipes):
+            raise UserError(
+                f"{arg.partition('=')[0]}: not an option of {', '.join(lacking)}. Leave it away, or leave those recipes away."
+            )
 
 
 def _value_of(option: str, args: Sequence[str]) -> str | None:
@@ -92,21 +165,25 @@ def _value_of(option: str, args: Sequence[str]) -> str | None:
     return None
 
 
-def _option(recipe: Recipe, name: str) -> click.Option:
+def _option(recipes: Sequence[Recipe], name: str) -> click.Option:
+    """Of one recipe with its defaults; of several as the first has it, since defaults differ."""
     from sepbench.schema import plain
 
+    recipe = recipes[0]
     spec = recipe.options[name]
     defaults = {profile: plain(recipe.defaults(profile)[name]) for profile in recipe.profiles}
     usual = plain(spec.read(name, spec.default))
     differing = [f"{profile}: {value}" for profile, value in defaults.items() if value != usual]
-    text = f"{spec.help}  [default: {'; '.join([usual, *differing])}]".strip()
+    default = f"  [default: {'; '.join([usual, *differing])}]" if len(recipes) == 1 else ""
+    text = f"{spec.help}{default}".strip()
     metavar = "|".join(map(plain, spec.choices)) if spec.choices else spec.kind.upper()
     flag = f"--{name.replace('_', '-')}"
-    return click.Option([flag, OWN + name], type=RecipeValues(name, spec), metavar=metavar, help=text)
+    return click.Option([flag, OWN + name], type=RecipeValues(name, recipes), metavar=metavar, help=text)
 
 
 def _title(ctx: click.Context) -> str:
-    return f"Options of {ctx.meta['recipe'].name}" if "recipe" in ctx.meta else ""
+    recipes: Sequence[Recipe] = ctx.meta.get("recipes", ())
+    return f"Options of {recipes[0].name}" if len(recipes) == 1 else "Options that all of these recipes have"
 
 
 def _sections(recipe: Recipe) -> Iterator[tuple[str, list[tuple[str, str]]]]:
@@ -126,6 +203,12 @@ def _sections(recipe: Recipe) -> Iterator[tuple[str, list[tuple[str, str]]]]:
             "Tables",
             [(name, f"{table.title} ({len(recipe.grid(name))} runs)") for name, table in recipe.tables.items()],
         )
+
+
+def _sections_of_several(recipes: Sequence[Recipe]) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Which they are, and on which tasks each of them runs."""
+    if recipes:
+        yield "Recipes", [(recipe.folder.name, ", ".join(_tasks(recipe))) for recipe in recipes]
 
 
 def grid(recipe: Recipe, given: dict[str, list[Any]], table: str | None) -> list[dict[str, Any]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 import torch
 
 from sepbench.errors import UserError, nearest
+from sepbench.method import Budget
 
 PRECISIONS = ("32", "bf16", "fp16", "auto")
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+OF_A_BUDGET = "seconds"  # the field that no recipe.yaml sets
 
 
 def precision_on(device: torch.device, wanted: str) -> str:
@@ -51,6 +54,8 @@ class Schedule:
     plateau_factor: float | None = None  # ReduceLROnPlateau: lr is multiplied with it where the validation loss stands still
     plateau_patience: int = 10  # for more epochs than this
     precision: str = "32"  # or bf16; fp16, on a GPU, with a scaled loss; auto: bf16 where it is fast, else a GPU's fp16, else 32
+    share: float | None = None  # of a budget in minutes, beside those of the other stages; null in all: by their scenes
+    seconds: float | None = None  # of a budget in minutes: it trains until they are over, and `epochs` counts for nothing
 
     def __post_init__(self) -> None:
         for name in ("epochs", "steps", "batch", "valid_batches", "patience"):
@@ -70,11 +75,13 @@ class Schedule:
             raise ValueError(f"precision is '{self.precision}'; wanted one of {', '.join(PRECISIONS)}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm}; wanted a number above 0, or null for none")
+        if self.share is not None and not self.share > 0:
+            raise ValueError(f"share is {self.share}; wanted a number above 0, or null for one by its scenes")
 
     @classmethod
     def of(cls, stage: str, settings: Any) -> Schedule:
         """The settings train.<stage> of a recipe. UserError for a key that there is not, or lacks, or a wrong value."""
-        known = [each.name for each in fields(cls)]
+        known = [each.name for each in fields(cls) if each.name != OF_A_BUDGET]
         given = vars(settings) if hasattr(settings, "__dict__") else {}
         for name in given:
             if name not in known:
@@ -91,11 +98,60 @@ class Schedule:
         except (TypeError, ValueError) as error:
             raise UserError(f"train.{stage}: {error}.") from None
 
-    def factor(self, step: int) -> float:
+    @property
+    def scenes(self) -> int:
+        """That it draws to learn from, unless it stops early."""
+        return self.epochs * self.steps * self.batch
+
+    def scaled(self, n_scenes: int) -> Schedule:
+        """Drawing at most `n_scenes`: more or fewer epochs, about as long as they were, warm-up and patience in proportion.
+
+        Less than a batch per epoch is left over. At least one step, so at least a batch.
+        """
+        n_steps = max(1, n_scenes // self.batch)
+        epochs = max(1, round(n_steps / self.steps))
+        steps, times = n_steps // epochs, epochs / self.epochs
+        warmup = round(self.warmup * epochs * steps / (self.epochs * self.steps))
+        patience, plateau = math.ceil(self.patience * times), math.ceil(self.plateau_patience * times)
+        return replace(self, epochs=epochs, steps=steps, warmup=warmup, patience=patience, plateau_patience=plateau)
+
+    def factor(self, step: float) -> float:
         """What lr is multiplied with at `step`."""
         rise = min(1.0, (step + 1) / (self.warmup + 1))
         share = min(1.0, step / max(1, self.epochs * self.steps))
         return rise * (0.02 + 0.49 * (1 + math.cos(math.pi * share)) if self.cosine else 1.0)
+
+
+def within(budget: Budget | None, schedules: Mapping[str, Schedule], beside: int = 0) -> dict[str, Schedule]:
+    """The stages that a fit is about to run, made to keep the budget together; None: as they are.
+
+    Scenes: `beside` are drawn outside the stages, which share the rest in proportion to what they declare, fewer or more.
+    Minutes: each stage is given its share of them in seconds, by `share` or else by its scenes; its rate follows the clock.
+    UserError where the scenes are too few for a step of each, or where one stage has a share and another has none.
+    """
+    if budget is None or not schedules:
+        return dict(schedules)
+    total = sum(each.scenes for each in schedules.values())
+    if budget.minutes is not None:
+        seconds = {name: 60 * budget.minutes * share for name, share in _shares(schedules).items()}
+        return {name: replace(each, seconds=seconds[name]) for name, each in schedules.items()}
+    assert budget.scenes is not None
+    rest = budget.scenes - beside
+    least = max(math.ceil(total / (each.epochs * each.steps)) for each in schedules.values())
+    if rest < least:
+        named = ", ".join(schedules)
+        raise UserError(f"--budget scenes={budget.scenes}: too few for a step of {named}. Give {beside + least} or more.")
+    return {name: each.scaled(rest * each.scenes // total) for name, each in schedules.items()}
+
+
+def _shares(schedules: Mapping[str, Schedule]) -> dict[str, float]:
+    """Of a budget in minutes: of each stage, summing to 1."""
+    said = {name: each.share for name, each in schedules.items()}
+    without = [name for name, share in said.items() if share is None]
+    if without and len(without) < len(said):
+        raise UserError(f"train.{without[0]}.share: not given, but another stage's is. Give all stages one, or none.")
+    weights = {name: each.share or float(each.scenes) for name, each in schedules.items()}
+    return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
 def check_sizes(sizes: Any) -> None:

@@ -2,6 +2,8 @@
 
 pytorch-lightning turns the crank. An epoch is a fixed number of steps; each ends with validation and a checkpoint, and
 batch i is a pure function of i, so a run that was stopped goes on from its last whole epoch as if it never had been.
+Where a budget of minutes gives a stage its seconds, it trains until they are over, wherever in an epoch that is: how many
+steps that makes is the machine's word, so two such runs with one seed may end with other weights.
 """
 
 from __future__ import annotations
@@ -30,12 +32,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from sepbench.blocks.weights import keep, recall
+from sepbench.clock import Clock
 from sepbench.errors import UserError
 from sepbench.method import Batch, WeakBatch
-from sepbench.schedule import Schedule, answering, check_sizes, precision_on
+from sepbench.schedule import Schedule, answering, check_sizes, precision_on, within
 from sepbench.storage import write_bytes, write_text
 
-__all__ = ["Schedule", "answering", "check_sizes", "precision_on", "train"]
+__all__ = ["Schedule", "answering", "check_sizes", "precision_on", "train", "within"]
 
 Loss = Callable[[Any], Mapping[str, Tensor]]  # a batch to named losses; "loss" is the one that is minimised
 AHEAD = 4  # batches that are mixed while one is learned from: a slow one need not be waited for
@@ -58,7 +61,7 @@ def train(
 ) -> dict[str, Any]:
     """Minimise `loss(batch)["loss"]` over the parameters of `network` that require a gradient; keep the best weights.
 
-    Hands back what it cost: steps, seconds, the share of the time spent waiting for scenes, the best validation loss.
+    Hands back what it cost: steps, scenes, seconds, the share of the time spent waiting for scenes, the best validation loss.
     `folder`/<name> holds checkpoints, history.csv and, once it is through, best.safetensors: a second call loads those.
     UserError where the loss is no longer finite.
     """
@@ -70,15 +73,19 @@ def train(
     place.mkdir(parents=True, exist_ok=True)
     _quiet()
     lightning.seed_everything(seed, verbose=False)
-    source = _Scenes(scenes, schedule)
+    clock = Clock(schedule.seconds, schedule.valid_batches)
+    source = _Scenes(scenes, schedule, clock)
     every: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     best = ModelCheckpoint(place, "best", monitor="valid_loss", **every)
     last = ModelCheckpoint(place, "last", **every)  # save_last=True would write it after the better epochs only
-    patience = _Patience("valid_loss", patience=schedule.patience, check_on_train_epoch_end=True)
-    with progress.bar(f"training {name}", schedule.epochs * schedule.steps) as bar:
-        history = _History(place / "history.csv", bar, schedule, source)
+    timed = schedule.seconds is not None
+    endless = 10**9  # a stage that has its time stops when that is over
+    patience = _Patience("valid_loss", patience=endless if timed else schedule.patience, check_on_train_epoch_end=True)
+    with progress.bar(f"training {name}", None if timed else schedule.epochs * schedule.steps) as bar:
+        history = _History(place / "history.csv", bar, schedule, source, clock)
         trainer = lightning.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu", devices=1, max_epochs=schedule.epochs,
+            accelerator="gpu" if device.type == "cuda" else "cpu", devices=1,
+            max_epochs=endless if timed else schedule.epochs,
             precision=LIGHTNINGS[precision_on(device, schedule.precision)],
             limit_val_batches=schedule.valid_batches, num_sanity_val_steps=0, gradient_clip_val=schedule.clip_norm,
             callbacks=[history, patience, best, last], plugins=[_WholeCheckpoints()],
@@ -87,7 +94,7 @@ def train(
         )  # fmt: skip
         learned_from = DataLoader(source, batch_size=None)
         judged_by = DataLoader(_Valid(valid, schedule), batch_size=None)
-        _fit(trainer, _Crank(name, network, loss, schedule), learned_from, judged_by, place / "last.ckpt")
+        _fit(trainer, _Crank(name, network, loss, schedule, clock), learned_from, judged_by, place / "last.ckpt")
     weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     network.load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
     keep(network, weights_file)
@@ -112,9 +119,9 @@ def _fit(trainer: lightning.Trainer, crank: _Crank, train_loader: Any, valid_loa
 class _Crank(lightning.LightningModule):
     """What lightning wants to know of a network: steps, optimiser, and how a batch gets to the device."""
 
-    def __init__(self, name: str, network: nn.Module, loss: Loss, schedule: Schedule):
+    def __init__(self, name: str, network: nn.Module, loss: Loss, schedule: Schedule, clock: Clock):
         super().__init__()
-        self.name, self.network, self.loss, self.schedule = name, network, loss, schedule
+        self.name, self.network, self.loss, self.schedule, self.clock = name, network, loss, schedule, clock
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self.plateau_before: dict[str, Any] | None = None
 
@@ -147,8 +154,13 @@ class _Crank(lightning.LightningModule):
             if self.plateau_before is not None:
                 self.plateau.load_state_dict(self.plateau_before)
             return adam
-        rate = torch.optim.lr_scheduler.LambdaLR(adam, self.schedule.factor)
+        rate = torch.optim.lr_scheduler.LambdaLR(adam, self._factor)
         return {"optimizer": adam, "lr_scheduler": {"scheduler": rate, "interval": "step"}}
+
+    def _factor(self, step: int) -> float:
+        """By the clock where the stage has a time of its own: as far along the schedule as along that."""
+        timed = self.schedule.seconds is not None
+        return self.schedule.factor(self.clock.share * self.schedule.epochs * self.schedule.steps if timed else step)
 
     def on_train_epoch_end(self) -> None:
         """The plateau, stepped here and not by lightning, which would do it when the checkpoint is already written."""
@@ -171,14 +183,19 @@ class _Crank(lightning.LightningModule):
 
 
 class _Scenes(IterableDataset[WeakBatch]):
-    """An epoch of batches in order, mixed by a second thread, AHEAD of them at most before they are wanted."""
+    """An epoch of batches in order, mixed by a second thread, AHEAD of them at most before they are wanted.
 
-    def __init__(self, scenes: Any, schedule: Schedule):
-        self.scenes, self.schedule = scenes, schedule
+    It ends sooner where the stage's time is up, but not before its first batch.
+    """
+
+    def __init__(self, scenes: Any, schedule: Schedule, clock: Clock):
+        self.scenes, self.schedule, self.clock = scenes, schedule, clock
         self.first = 0  # global step at which the epoch starts
         self.waited_s = 0.0
 
     def __len__(self) -> int:
+        if self.schedule.seconds is not None:
+            raise TypeError("as many as there is time for")  # what lightning takes for a length that nobody knows
         return self.schedule.steps
 
     def __iter__(self) -> Iterator[WeakBatch]:
@@ -193,6 +210,8 @@ class _Scenes(IterableDataset[WeakBatch]):
                     self.waited_s += time.perf_counter() - began_s
                     ahead.extend(islice(asked, 1))
                     yield batch
+                    if self.clock.is_up:
+                        return
             finally:
                 for each in ahead:
                     each.cancel()
@@ -230,47 +249,55 @@ class _Patience(EarlyStopping):
 class _History(Callback):
     """The bar while it trains, and history.csv: a row per epoch, those of an earlier start kept."""
 
-    def __init__(self, file: Path, bar: Any, schedule: Schedule, source: _Scenes):
-        self.file, self.bar, self.schedule, self.source = file, bar, schedule, source
-        self.began_s = time.perf_counter()
+    def __init__(self, file: Path, bar: Any, schedule: Schedule, source: _Scenes, clock: Clock):
+        self.file, self.bar, self.schedule, self.source, self.clock = file, bar, schedule, source, clock
         self._take_up(_rows(file))
 
     def _take_up(self, rows: list[dict[str, float]]) -> None:
         self.rows = rows
-        self.before_s = rows[-1]["seconds"] if rows else 0.0  # spent by earlier starts
+        self.clock.before_s = rows[-1]["seconds"] if rows else 0.0
         self.first_step = self.seen = int(rows[-1]["step"]) if rows else 0
+
+    def on_load_checkpoint(self, trainer: Any, crank: Any, checkpoint: dict[str, Any]) -> None:
+        self.source.first = checkpoint["global_step"]  # where nobody knows its length, the first epoch is begun before its hooks
 
     def on_train_start(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
         self._take_up([row for row in self.rows if row["epoch"] < trainer.current_epoch])
         self.bar.advance(self.seen)
+        trainer.should_stop = trainer.should_stop or (bool(self.rows) and self.clock.is_up)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
         self.source.first = trainer.global_step
+        self.clock.closed()
 
     def on_train_batch_end(self, trainer: lightning.Trainer, crank: Any, outputs: Any, batch: Any, index: int) -> None:
         facts = {"loss": float(outputs["loss"])} if trainer.global_step % 10 == 0 else {}
         self.bar.advance(trainer.global_step - self.seen, **facts)
         self.seen = trainer.global_step
+        self.clock.n_steps = self.seen - self.first_step
+
+    def on_validation_start(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
+        self.clock.closing()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         figures = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
-        seconds = self.before_s + time.perf_counter() - self.began_s
-        self.rows.append(
-            {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, "seconds": seconds, **figures}
-        )
+        spent = {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, "seconds": self.clock.spent_s}
+        self.rows.append({**spent, **figures})
         text = StringIO()
         writer = csv.DictWriter(text, list(self.rows[-1]))
         writer.writeheader()
         writer.writerows(self.rows)
         write_text(self.file, text.getvalue())
         self.bar.advance(0, valid=figures["valid_loss"])
+        trainer.should_stop = trainer.should_stop or self.clock.is_up
 
     def summary(self) -> dict[str, Any]:
-        seconds = time.perf_counter() - self.began_s
+        here_s = self.clock.here_s
         return {
-            "epochs": len(self.rows), "steps": self.seen, "seconds": self.before_s + seconds,
-            "steps_per_s": (self.seen - self.first_step) / seconds, "waiting_share": self.source.waited_s / seconds,
+            "epochs": len(self.rows), "steps": self.seen, "scenes": self.seen * self.schedule.batch,
+            "seconds": self.clock.spent_s, "steps_per_s": (self.seen - self.first_step) / here_s,
+            "waiting_share": self.source.waited_s / here_s,
         }  # fmt: skip
 
 

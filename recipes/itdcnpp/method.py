@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 
 from sepbench.blocks.permutation import best_order, chosen, in_order
+from sepbench.blocks.snr_costs import COSTS, QUIET, pairing_costs
 from sepbench.blocks.weights import keep, keep_all, recall, recall_all
 from sepbench.devices import device
 from sepbench.errors import UserError
 from sepbench.method import Batch, Training
 from sepbench.scene import Estimate, Mixture, Scene, TaskInfo
-from sepbench.training import Schedule, answering, check_sizes, precision_on, train
+from sepbench.training import Schedule, answering, check_sizes, precision_on, train, within
 
 from .checkpoints import classes_in, keep_classifier, load_classifier
 from .classifier import HOPS, SoundClassifier
 from .embeddings import guidance_loss, soft_or
-from .losses import COSTS, QUIET, pairing_costs
 from .networks import Heard, Itdcn, basis_of, listened
 from .panns import PannsMobileNet
 from .plan import check_loss, kinds_of
@@ -68,15 +68,18 @@ class Itdcnpp:
         check_loss(self.settings, self.task)
         for schedule in self.schedules.values():
             precision_on(self.device, schedule.precision)  # what this device cannot compute is told before anything is trained
-        classifier, cost = self._classifier(training)
+        taught = self.params.classifier_checkpoint is None and training.clips is not None
+        stages = ("classifier", "separator") if taught else ("separator",)
+        schedules = within(training.budget, {name: self.schedules[name] for name in stages})
+        classifier, cost = self._classifier(training, schedules)
         network = self._built(classifier)
         rest = (training.folder, training.seed, self.device, training.progress)
-        schedule = self.schedules["separator"]
-        cost["separator"] = train("separator", network, self._loss, training.scenes, training.valid, schedule, *rest)
+        heard = (training.scenes, training.valid, schedules["separator"])
+        cost["separator"] = train("separator", network, self._loss, *heard, *rest)
         network.to(self.device)
         return cost
 
-    def _classifier(self, training: Training) -> tuple[Any, dict[str, Any]]:
+    def _classifier(self, training: Training, schedules: Mapping[str, Schedule]) -> tuple[Any, dict[str, Any]]:
         file = self.params.classifier_checkpoint
         if file is not None:
             return self._brought(Path(file).expanduser()), {}
@@ -88,7 +91,7 @@ class Itdcnpp:
                 )
             return None, {}
         network = self._untaught().to(self.device)
-        return network, {"classifier": teach(network, self.task.classes, training, self.schedules["classifier"])}
+        return network, {"classifier": teach(network, self.task.classes, training, schedules["classifier"])}
 
     def _untaught(self) -> SoundClassifier:
         sizes = self.settings.sizes

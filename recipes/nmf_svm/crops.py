@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -15,13 +17,18 @@ from .features import peak_normalised
 SCENES = 25  # that are in memory at a time
 
 
-def clean_crops(scenes: Scenes, n_crops: int) -> Iterator[tuple[Tensor, np.ndarray]]:
+def clean_crops(
+    scenes: Scenes, n_crops: int, n_scenes: float = math.inf, seconds: float = math.inf
+) -> Iterator[tuple[Tensor, np.ndarray]]:
     """`n_crops` sources as they sound alone, in pieces: (crop, time) with a peak of 1 each, and class indices (crop,).
 
-    UserError where a whole batch of scenes is silent.
+    Fewer, where they would be of more than `n_scenes` scenes or take longer than `seconds`, but for the first piece. Each piece
+    is of SCENES scenes. UserError where a whole one is silent.
     """
-    index = 0
+    index, began_s = 0, time.perf_counter()
     while n_crops > 0:
+        if index and ((index + 1) * SCENES > n_scenes or time.perf_counter() - began_s > seconds):
+            return
         batch = scenes.batch(index, SCENES)
         heard = np.flatnonzero(batch.labels.reshape(-1) >= 0)[:n_crops]
         if not len(heard):

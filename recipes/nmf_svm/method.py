@@ -17,16 +17,17 @@ from torch import Tensor, nn
 
 from sepbench.blocks.weights import keep_all, recall_all
 from sepbench.errors import UserError
-from sepbench.method import Training
+from sepbench.method import Budget, Training
 from sepbench.scene import Estimate, Mixture, TaskInfo
 
-from .crops import clean_crops
+from .crops import SCENES, clean_crops
 from .features import CepstralStatistics, peak_normalised
 from .grouping import Grouping
 from .nmf import activate, factorise, n_products, ratio_masks
 from .spectrogram import Spectrogram
 from .svm import Machines
 
+HEARING = 0.5  # of a budget in minutes; the rest is for what is learnt from the crops
 Split = Callable[[int], tuple[np.ndarray, list[int]]]  # number of sources -> parts (source, frame, bin), their classes
 
 
@@ -68,12 +69,16 @@ class NmfSvm:
     # learning
 
     def fit(self, training: Training) -> dict[str, Any]:
-        """The SVM, and each class's spectra where they are wanted, from clean crops. Hands back what it cost."""
-        began_s = time.perf_counter()
+        """The SVM, and each class's spectra where they are wanted, from clean crops. Hands back what it cost.
+
+        train.crops of them, or as many as a budget allows, if that is fewer: of a budget in minutes, half is for hearing them.
+        """
+        began_s, n_pieces = time.perf_counter(), 0
         train = self.settings.train
         features, labels, spectrograms = [], [], _Spectrograms(self.stft, len(self.task.classes), train.dictionary_crops)
         with training.progress.bar("hearing crops", train.crops) as bar:
-            for crops, own in clean_crops(training.scenes, train.crops):
+            for crops, own in clean_crops(training.scenes, train.crops, **_limits(training.budget)):
+                n_pieces += 1
                 features.append(self.features(crops).numpy())
                 labels.append(own)
                 if self.dictionary is not None:
@@ -86,14 +91,15 @@ class NmfSvm:
             self._learn_spectra(self.dictionary, spectrograms.of_class, training.progress)
         accuracy = self._accuracy(clean_crops(training.valid, train.valid_crops))
         training.progress.say(f"of {train.valid_crops} clean validation crops, the SVM names {100 * accuracy:.0f} % rightly")
-        found = {"crops": train.crops, "points": len(self.machines.points), "valid_accuracy": accuracy}
-        return {"svm": {**found, "seconds": time.perf_counter() - began_s}}
+        found = {"crops": len(everything), "points": len(self.machines.points), "valid_accuracy": accuracy}
+        return {"svm": {**found, "scenes": n_pieces * SCENES, "seconds": time.perf_counter() - began_s}}
 
     def _check_all_there(self, labels: np.ndarray) -> None:
         missing = sorted(set(range(len(self.task.classes))) - set(labels.tolist()))
         if missing:
             raise UserError(
-                f"train.crops is {len(labels)}: none of them is of '{self.task.classes[missing[0]]}'. Let it be more."
+                f"train.crops is {len(labels)}: none of them is of '{self.task.classes[missing[0]]}'. Let it be more, or the "
+                "budget."
             )
 
     def _learn_spectra(self, dictionary: Dictionary, of_class: Sequence[Sequence[np.ndarray]], progress: Any) -> None:
@@ -172,7 +178,7 @@ class NmfSvm:
     def _heard(self, sources: Tensor) -> list[int]:
         """The class whose machine is surest of each source (source, time); with labels distinct, no two the same."""
         sure = self.machines(self.features(sources))  # (source, class)
-        if self.settings.params.labels == "distinct":
+        if self.settings.params.labels == "distinct" and not self.task.classes_repeat:
             return linear_sum_assignment(sure.numpy(), maximize=True)[1].tolist()
         return sure.argmax(1).tolist()
 
@@ -205,6 +211,17 @@ class _Spectrograms:
         for crop, label in zip(crops, labels.tolist()):
             if len(self.of_class[label]) < self.n_crops:
                 self.of_class[label].append(self.stft(crop[None])[0].abs().numpy())
+
+
+def _limits(budget: Budget | None) -> dict[str, float]:
+    """What a budget allows `clean_crops`. UserError where it has no room for the first piece."""
+    if budget is None:
+        return {}
+    if budget.scenes is None:
+        return {"seconds": HEARING * 60 * budget.minutes}
+    if budget.scenes < SCENES:
+        raise UserError(f"--budget scenes={budget.scenes}: too few to learn from. Give {SCENES} or more.")
+    return {"n_scenes": budget.scenes}
 
 
 def _check(settings: Any, task: TaskInfo) -> None:

@@ -13,7 +13,7 @@ from sepbench.blocks.weights import keep_all, recall_all
 from sepbench.devices import device
 from sepbench.method import Method, Training
 from sepbench.scene import Estimate, Mixture, Scene, TaskInfo
-from sepbench.training import Schedule, answering, check_sizes, precision_on
+from sepbench.training import Schedule, answering, check_sizes, precision_on, within
 
 from .plan import check_options
 from .rules import Rules
@@ -61,20 +61,28 @@ class Redux:
         for name, network in self._networks().items():
             n_parameters = sum(each.numel() for each in network.parameters())
             training.progress.say(f"{name} {getattr(self.settings.params, name)}: {n_parameters:,} parameters")
+        schedules = within(training.budget, {name: self.schedules[name] for name in self._stages()})
         cost: dict[str, Any] = {}
         if self.tagger is not None:
             file = self.settings.params.tagger_checkpoint
-            cost[STAGE] = teach(self.tagger, file, self.task, self.settings.sizes, self.schedules[STAGE], training)
+            cost[STAGE] = teach(self.tagger, file, self.task, self.settings.sizes, schedules[STAGE], training)
         if self.separator is not None:
-            cost |= self._teach_separator(self.separator, training)
+            cost |= self._teach_separator(self.separator, schedules, training)
         return cost
 
-    def _teach_separator(self, network: nn.Module, training: Training) -> dict[str, Any]:
+    def _stages(self) -> list[str]:
+        """Those that `fit` runs, in order."""
+        idle = () if self.settings.params.spec_augment else STAGES[1:]
+        return [name for name in self.schedules if name not in idle]
+
+    def _teach_separator(
+        self, network: nn.Module, schedules: Mapping[str, Schedule], training: Training
+    ) -> dict[str, Any]:
         params, sizes, task = self.settings.params, self.settings.sizes, self.task
         shape = (task.classes, task.max_sources, task.n_channels, task.sample_rate_hz)
         told = (params.separator, params.blocks_per_level, shape, [getattr(sizes, name) for name in SIZES])
         hidden = sizes.spec_augment if params.spec_augment else None
-        return teach_separator(network, told, self.schedules, training, hidden)
+        return teach_separator(network, told, schedules, training, hidden)
 
     # answering
 

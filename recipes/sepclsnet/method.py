@@ -17,7 +17,7 @@ from sepbench.devices import device
 from sepbench.errors import UserError
 from sepbench.method import Batch, Training
 from sepbench.scene import Estimate, Mixture, TaskInfo
-from sepbench.training import Schedule, answering, check_sizes, precision_on, train
+from sepbench.training import Schedule, answering, check_sizes, precision_on, train, within
 
 from .losses import (
     class_costs,
@@ -84,21 +84,30 @@ class SepClsNetMethod:
         """
         for schedule in self.schedules.values():
             precision_on(self.device, schedule.precision)  # a stage that this device cannot compute is told before the first
-        cost, separator = {}, self.network.separator
-        if self.weights["sep"] and "start" in self.schedules:
-            cost["start"] = self._train("start", separator, self._separation, training)
-        if self.weights["cls"]:
-            return {**cost, "joint": self._train("joint", self.network, self._loss, training)}
-        cost["separator"] = self._train("separator", separator, self._separation, training, like="joint")
-        separator.requires_grad_(False)
-        cost["classifier"] = self._train("classifier", self.network.classifier, self._afterwards, training)
-        separator.requires_grad_(True)
+        stages, cost = self._stages(), {}
+        for name, schedule in within(training.budget, {name: each[0] for name, each in stages.items()}).items():
+            _, network, loss = stages[name]
+            self.network.separator.requires_grad_(name != "classifier")
+            cost[name] = self._train(name, network, loss, training, schedule)
+        self.network.separator.requires_grad_(True)
         return cost
 
-    def _train(self, name: str, network: nn.Module, loss: Any, training: Training, like: str = "") -> dict[str, Any]:
-        chosen = self.schedules[like or name]
+    def _stages(self) -> dict[str, tuple[Schedule, nn.Module, Any]]:
+        """Of each stage, in order: for how long, which network, by which loss."""
+        schedules, separator = self.schedules, self.network.separator
+        found: dict[str, tuple[Schedule, nn.Module, Any]] = {}
+        if self.weights["sep"] and "start" in schedules:
+            found["start"] = schedules["start"], separator, self._separation
+        if self.weights["cls"]:
+            return found | {"joint": (schedules["joint"], self.network, self._loss)}
+        found["separator"] = schedules["joint"], separator, self._separation
+        return found | {"classifier": (schedules["classifier"], self.network.classifier, self._afterwards)}
+
+    def _train(
+        self, name: str, network: nn.Module, loss: Any, training: Training, schedule: Schedule
+    ) -> dict[str, Any]:
         rest = (training.folder, training.seed, self.device, training.progress)
-        cost = train(name, network, loss, training.scenes, training.valid, chosen, *rest)
+        cost = train(name, network, loss, training.scenes, training.valid, schedule, *rest)
         self.network.to(self.device)
         return cost
 
@@ -175,7 +184,7 @@ class SepClsNetMethod:
     def _answer(self, sources: Tensor, probability: Tensor, masks: Tensor) -> Estimate:
         classes = self.task.classes
         fixed = self.task.min_sources == self.task.max_sources  # then silence is no answer
-        if fixed and self.settings.params.labels == "distinct":
+        if fixed and self.settings.params.labels == "distinct" and not self.task.classes_repeat:
             best = distinct(probability[:, :-1])
         else:
             best = (probability[:, :-1] if fixed else probability).argmax(-1)

@@ -15,9 +15,9 @@ from sepbench.blocks.weights import keep_all, recall_all
 from sepbench.devices import device
 from sepbench.errors import UserError
 from sepbench.labels import Events
-from sepbench.method import Batch, Training, WeakBatch, WeakTraining
+from sepbench.method import Batch, Budget, Training, WeakBatch, WeakTraining
 from sepbench.scene import Activity, Estimate, Mixture, TaskInfo
-from sepbench.training import Schedule, check_sizes, train
+from sepbench.training import Schedule, check_sizes, train, within
 
 from .critics import Critic, Crnn, Rnn
 from .losses import class_weights, magnitude_loss, mixture_classification, mixture_loss, source_classification
@@ -25,6 +25,8 @@ from .separator import Separator
 
 STANDARDISE_SCENES = 64
 PRIOR_BATCH = 100  # scenes that are in memory at a time
+THRESHOLD = 0.5  # of the critic's probability, from which on a class is heard, as the F-measures have it
+SHARE = 0.05  # of the energy of all classes' outputs: with less, a class is not heard where there is no critic to ask
 STRONG_SCALE = 100.0  # the paper's alpha; without clipping it hardly matters to Adam
 
 
@@ -60,8 +62,8 @@ class WeakLabelSeparator:
 
     def fit(self, training: Training | WeakTraining) -> dict[str, Any]:
         """Critic first, unless the strategy is joint; then the separator. Hands back what each stage cost."""
-        self._look_at_the_data(training)
-        params, cost = self.settings.params, {}
+        params = self.settings.params
+        cost = self._look_at_the_data(training)
         if "activity" in self.schedules:
             cost["activity"] = self._learn_when(training)
         if self.critic is None:
@@ -77,6 +79,22 @@ class WeakLabelSeparator:
             both = nn.ModuleDict({"separator": self.separator, "critic": self.critic})
             cost["separator"] = self._train("separator", both, self._total_loss, training)
         return cost
+
+    def _share(self, budget: Budget | None) -> tuple[int, int]:
+        """Make the stages keep the budget; how many scenes tell the priors, and how many the scale of the inputs.
+
+        The priors share a budget of scenes as if they were a stage, but get no more than the profile gives them.
+        """
+        params, train = self.settings.params, self.settings.train
+        alone = self.critic is None or params.strategy == "joint"
+        plan = {name: each for name, each in self.schedules.items() if name != "critic" or not alone}
+        n_prior, n_scale = 0 if params.labels == "clip" else train.prior_scenes, STANDARDISE_SCENES * train.standardise
+        if n_prior and budget is not None and budget.scenes is not None:
+            plan["priors"] = Schedule(epochs=1, steps=n_prior, batch=1, valid_batches=1, lr=0.0, patience=1)
+        self.schedules |= within(budget, plan, beside=n_scale)
+        if "priors" in plan:
+            n_prior = min(n_prior, self.schedules.pop("priors").scenes)
+        return n_prior, n_scale
 
     def _train(self, name: str, network: nn.Module, loss: Any, training: Any) -> dict[str, Any]:
         cost = train(
@@ -111,20 +129,25 @@ class WeakLabelSeparator:
         targets = shares[..., None].expand_as(logits)
         return {"loss": binary_cross_entropy_with_logits(logits.float(), targets)}
 
-    def _look_at_the_data(self, training: Any) -> None:
-        """Priors of the classes and, where asked for, the scale of the inputs, from the first training scenes."""
-        settings = self.settings
-        if settings.params.labels != "clip":
-            size = min(PRIOR_BATCH, settings.train.prior_scenes)
-            batches = range(settings.train.prior_scenes // size)
+    def _look_at_the_data(self, training: Any) -> dict[str, Any]:
+        """Priors of the classes and, where asked for, the scale of the inputs, from the first training scenes; how many.
+
+        They are within the budget, as the stages are from here on.
+        """
+        n_prior, n_scale = self._share(training.budget)
+        if n_prior:
+            size = min(PRIOR_BATCH, n_prior)
+            batches = range(n_prior // size)
+            n_prior = len(batches) * size
             active = [self._activity(training.scenes.batch(index, size).events) for index in batches]
             self.prior = torch.stack(active).mean(0).clamp(1e-3, 1 - 1e-3).to(self.device)
-        if settings.train.standardise:
+        if n_scale:
             with torch.no_grad():
-                magnitude = self.stft(training.scenes.batch(0, STANDARDISE_SCENES).mixture.to(self.device)).abs()
+                magnitude = self.stft(training.scenes.batch(0, n_scale).mixture.to(self.device)).abs()
                 self.separator.standardise(magnitude)
                 if self.critic is not None:
                     self.critic.standardise(magnitude)
+        return {"priors": {"scenes": n_prior + n_scale}} if n_prior + n_scale else {}
 
     def _activity(self, events: Events) -> Tensor:
         """The share of the frames in which each class sounds: (class,)."""
@@ -135,12 +158,23 @@ class WeakLabelSeparator:
     def _strong_loss(self, batch: Batch) -> dict[str, Tensor]:
         """Eq. 16, the mean over frames and scenes, scaled so that gradients are clipped as with weak labels."""
         mixture = self.stft(batch.mixture).abs()
-        sources = self.stft(batch.sources.flatten(0, 1)).abs().unflatten(0, batch.sources.shape[:2])
+        by_class = self._by_class(batch)
+        sources = self.stft(by_class.flatten(0, 1)).abs().unflatten(0, by_class.shape[:2])
         targets = sources.transpose(1, 2)  # (batch, frame, class, bin)
         if self.settings.params.target == "capped":
             targets = torch.minimum(targets, mixture[:, :, None])
         weights = class_weights(self._frame_labels(batch.events, 1), self.prior)
         return {"loss": STRONG_SCALE * magnitude_loss(self._estimates(mixture), targets, weights).mean()}
+
+    def _by_class(self, batch: Batch) -> Tensor:
+        """The sources as the separator is to give them, those of a class as one: (batch, class, time)."""
+        if self.task.one_per_class:
+            return batch.sources
+        n_scenes, _, n_samples = batch.sources.shape
+        room = batch.sources.new_zeros(n_scenes, len(self.task.classes), n_samples)
+        scene, slot = (batch.labels >= 0).nonzero()
+        where = torch.from_numpy(scene).to(room.device), torch.from_numpy(batch.labels[scene, slot]).to(room.device)
+        return room.index_put(where, batch.sources[scene, slot], accumulate=True)
 
     def _critic_loss(self, batch: WeakBatch) -> dict[str, Tensor]:
         """Eq. 17, or eq. 12 with clip labels: the mixture alone."""
@@ -209,7 +243,10 @@ class WeakLabelSeparator:
 
     @torch.inference_mode()
     def separate(self, mixtures: Sequence[Mixture]) -> list[Estimate]:
-        """One source per class, with the mixture's phase; what sounds when is the critic's word on the mixture."""
+        """One source per class, with the mixture's phase; what sounds when is the critic's word on the mixture.
+
+        Where a scene has no room for a source of every class, those alone that are heard in it.
+        """
         self.separator.eval()
         audio = torch.stack([mixture.audio[0] for mixture in mixtures]).to(self.device)
         spectrum = self.stft(audio)
@@ -221,14 +258,28 @@ class WeakLabelSeparator:
         ]
         answers = torch.stack(sources, 1).cpu()  # (batch, class, time)
         if self.critic is None:
-            return [Estimate(sources=answer, labels=self.task.classes) for answer in answers]
+            return [self._heard(answer, shares(answer), SHARE, None) for answer in answers]
         self.critic.eval()
         heard = self._judged(magnitude).sigmoid().transpose(1, 2).cpu()  # (batch, class, frame)
         hop_s, start_s = self.critic.pooling * self.stft.hop_s, -self.stft.hop_s / 2
         return [
-            Estimate(answer, self.task.classes, probability.amax(-1), Activity(probability, hop_s, start_s))
+            self._heard(answer, probability.amax(-1), THRESHOLD, Activity(probability, hop_s, start_s))
             for answer, probability in zip(answers, heard)
         ]
+
+    def _heard(self, sources: Tensor, sure: Tensor, least: float, activity: Activity | None) -> Estimate:
+        """The answer of which `sources` (class, time) sound: those at least as `sure` (class,) as `least`, the surest first.
+
+        As many of them as the task allows; all where it has an output per class.
+        """
+        classes, confidences = self.task.classes, None if activity is None else sure
+        if self.task.one_per_class:
+            return Estimate(sources, classes, confidences, activity)
+        order = sure.argsort(descending=True, stable=True)
+        n = min(max(int((sure >= least).sum()), self.task.min_sources), self.task.max_sources)
+        kept = order[:n]
+        labels = tuple(classes[each] for each in kept.tolist())
+        return Estimate(sources[kept], labels, None if confidences is None else confidences[kept], activity)
 
     # keeping
 
@@ -245,3 +296,9 @@ class WeakLabelSeparator:
 
     def load(self, folder: Path) -> None:
         recall_all(self._networks(), folder)
+
+
+def shares(sources: Tensor) -> Tensor:
+    """The share of each in the energy of all: (class, time) -> (class,); all 0 in silence."""
+    energy = sources.square().sum(-1)
+    return energy / energy.sum().clamp_min(torch.finfo(energy.dtype).tiny)

@@ -27,7 +27,7 @@ SIZES = SimpleNamespace(
     tagger_channels=(8, 16, 16, 16, 16), tagger_convs=1, m2d_width=24, m2d_depth=2, m2d_heads=2, m2d_finetuned=1, film=16,
     window=64, hop=32, width=0.25, cardinality=8, spec_augment=4,
 )  # fmt: skip
-SCHEDULE = Schedule(epochs=2, steps=75, batch=16, valid_batches=3, lr=0.02, patience=2, cosine=True)
+SCHEDULE = Schedule(epochs=2, steps=50, batch=12, valid_batches=3, lr=0.02, patience=2, cosine=True)
 BRIEF = replace(SCHEDULE, epochs=1, steps=2, batch=8, valid_batches=1)
 
 

@@ -354,7 +354,7 @@ def test_fit_learns_in_one_stage_and_tells_its_accuracy(tmp_path):
 def test_the_start_teaches_the_separator_alone(tmp_path):
     method = tiny()
     before = [value.clone() for value in method.network.classifier.parameters()]
-    method._train("start", method.network.separator, method._separation, training(tmp_path))
+    method._train("start", method.network.separator, method._separation, training(tmp_path), method.schedules["start"])
     assert all(map(torch.equal, before, method.network.classifier.parameters()))
     assert {"train_sep", "train_recon", "train_ortho"} <= history(tmp_path, "start")[0].keys()
     assert "train_cls" not in history(tmp_path, "start")[0]

@@ -465,7 +465,7 @@ def test_a_fixed_critic_learns_from_mixtures_alone_and_then_stays(tmp_path: Path
 
     method._train = watched
     cost = method.fit(training(method, tmp_path))
-    assert list(cost) == list(states) and list(states)[-2:] == ["critic", "separator"]
+    assert list(cost) == ["priors", *states] and list(states)[-2:] == ["critic", "separator"]
     assert not same(start, states["critic"][0]) and same(states["critic"][0], states["separator"][0])
     assert same(states["critic"][0], method.critic.state_dict())
     assert not same(states["critic"][1], states["separator"][1])
@@ -554,7 +554,7 @@ def test_a_fit_that_was_through_is_only_loaded(tmp_path: Path):
 def test_a_fit_stopped_in_any_stage_goes_on_and_ends_the_same(tmp_path: Path, strategy: str):
     whole = tiny(strategy=strategy)
     stages = list(whole.fit(training(whole, tmp_path / "whole")))
-    for stage in stages:
+    for stage in stages[1:]:  # after the look at the priors
         stopped, again = tiny(strategy=strategy), tiny(strategy=strategy)
         own_train = stopped._train
 
@@ -626,7 +626,7 @@ def test_every_two_choices_together_train_and_answer(tmp_path: Path):
         strong = options["labels"] == "strong"
         scenes = Sounds(0, strong, task), Sounds(1, strong, task)
         cost = method.fit((Training if strong else WeakTraining)(*scenes, tmp_path / str(i), 0, QUIET))
-        assert all(math.isfinite(stage["valid_loss"]) for stage in cost.values()), options
+        assert all(math.isfinite(stage["valid_loss"]) for name, stage in cost.items() if name != "priors"), options
         answer = method.separate([Mixture(scenes[0].batch(5, 1).mixture, 16000, "a")])[0]
         assert answer.sources.shape == (3, 5600) and answer.sources.isfinite().all(), options
 
