@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sepbench.errors import UserError, nearest
+from sepbench.home import home
 from sepbench.results import RunRecord, read_runs
+from sepbench.tables_alike import each_once, leaks, on_the_same_scenes, scenes_words, table_key, title_words
 from sepbench.tables_cases import case_tables
+from sepbench.tables_cells import (
+    by_words,
+    cost_cell,
+    figure_cell,
+    line_facts,
+    memory_cell,
+    real_time_factor_cell,
+    supervision_words,
+    wall_cell,
+)
 from sepbench.tables_counts import source_count_tables
 from sepbench.tables_facts import (
     BY_LABELS_NOTE,
     LEGEND,
-    SHARED,
+    ORACLE_NOTE,
     SHARED_NOTE,
     SYNTHETIC_NOTE,
     corpus_words,
     figures_of,
-    interval,
     is_synthetic,
     measures,
     method_names,
-    newest,
-    plain,
     scene_settings,
-    scenes_hash,
     shares_clips,
-    short_si,
     sounds_words,
     split_fact,
     split_words,
@@ -38,7 +46,7 @@ from sepbench.tables_gap import gap_tables
 from sepbench.tables_paper import paper_tables, read_published
 from sepbench.tables_ties import NOT_SEPARABLE, in_words, letters_of
 
-__all__ = ["Cell", "Line", "Table", "find_published", "list_runs", "make_tables", "render"]
+__all__ = ["Cell", "Line", "Table", "find_published", "list_runs", "make_tables", "named_tables", "render"]
 
 MAIN, BY_LABEL = "si_sdri", "si_sdri_by_label"
 ELSEWHERE = {"snri": ("SNRi, dB", 1), "ca_sdri": ("CA-SDRi, dB", 1), "capi_sdri": ("CAPI-SDRi, dB", 1)}
@@ -55,44 +63,52 @@ ABSOLUTE = {"si_sdr": ("SI-SDR, dB", 1), "snr": ("SNR, dB", 1)}  # columns for r
 IN_DB = (MAIN, BY_LABEL, *ABSOLUTE, "ca_sdri", "capi_sdri")
 NAMING = ("label_set_accuracy", "class_accuracy")  # where nothing is separated; such runs stand last
 PLACED_BY = (*IN_DB, *NAMING)  # a run is placed by the first it has
-RELEASED = "as released"  # where scenes are not mixed but lie ready on disk
-SPLITS = {"test": "unheard recordings", "seen": "new scenes of the training recordings"}
 # Never corpus and profile: a row that is copied out of its table has to go on saying what it was measured on.
 FOLDABLE = ("Split", "Sources / scenes", "Supervision", "Undefined", "Missed")
 OF_THE_TABLE = ("task", "protocol")  # options that a comparison's title tells: they part tables, not rows
-SAME_INPUT_DB = 0.01  # runs on the same scenes agree on the mean SI-SDR of the mixture far better than this
 
 
 def find_published(root: Path) -> Path | None:
     """The published figures that belong to a folder of results: in it, in one above it, else in this repository's."""
     root = Path(root).resolve()
     folders = [place for parent in (root, *root.parents) for place in (parent, parent / "results")]
-    folders.append(Path(__file__).resolve().parents[2] / "results")
+    folders.append(home() / "results")
     found = (folder / "published" / "paper_tables.csv" for folder in folders)
     return next((path for path in found if path.is_file()), None)
 
 
 def make_tables(runs: Sequence[RunRecord], published_csv: Path | None, show_all: bool = False) -> list[Table]:
     """Comparisons, what shared clips add, then the papers' tables that our runs fill in part (`show_all`: the empty too)."""
-    kept: dict[tuple[str, str], RunRecord] = {}  # a run may lie in two places: here, and among the references
-    for run in runs:
-        key = (run.id, str(run.provenance.get("corpus_hash")))
-        kept[key] = newest([run, kept.get(key, run)])
-    finished = [run for run in kept.values() if run.state == "finished"]
+    kept = each_once(runs)
+    finished = [run for run in kept if run.state == "finished"]
     papers = paper_tables(finished, read_published(published_csv), show_all)
     if published_csv is None:
         absent = "The published figures were not found (published/paper_tables.csv)."
         papers = [_noted(table, absent) for table in papers]
     tables = [*_comparisons(finished), *gap_tables(finished), *papers]
-    waiting = sorted(run.id for run in kept.values() if run.state != "finished")
+    waiting = sorted(run.id for run in kept if run.state != "finished")
     if tables and waiting:
         tables[0] = _noted(tables[0], f"Left out, not finished: {', '.join(waiting)}.")
     return tables
 
 
-def list_runs(root: Path) -> Table:
-    """Every run below `root`, the newest first."""
-    runs = sorted(read_runs(root), key=lambda run: run.started or "", reverse=True)
+def named_tables(runs: Sequence[RunRecord], published_csv: Path | None, name: str) -> list[Table]:
+    """The papers' tables of that name alone: those that our runs fill in part, else as they were published.
+
+    UserError where no recipe of these runs has one.
+    """
+    finished = [run for run in each_once(runs) if run.state == "finished"]
+    known = sorted({each for run in finished for each in run.tables})
+    if name not in known:
+        there = f"There are: {', '.join(known)}." if known else "These runs have none."
+        raise UserError(f"--table {name}: no recipe of these runs has such a table.{nearest(name, known)} {there}")
+    published = read_published(published_csv)
+    return paper_tables(finished, published, False, name) or paper_tables(finished, published, True, name)
+
+
+def list_runs(root: Path, passed_over: list[str] | None = None) -> Table:
+    """Every run below `root`, the newest first. `passed_over`: as in `read_runs`."""
+    runs = sorted(read_runs(root, passed_over), key=lambda run: run.started or "", reverse=True)
     headings = ("State", "When", "Wall time", "SI-SDRi", "by label", "Recipe", "Corpus", "Profile", "Run")
     return Table(f"Runs in {root}", headings, tuple(map(_listed, runs)), () if runs else ("No runs here yet.",))
 
@@ -100,7 +116,7 @@ def list_runs(root: Path) -> Table:
 def _listed(run: RunRecord) -> Line:
     corpus, profile = run.config["task"]["corpus"], run.config["profile"]
     when = (run.finished or run.started or "")[:16].replace("T", " ")
-    figures = (_wall(run), _cell(run, "test", MAIN, ci=False), _cell(run, "test", BY_LABEL, ci=False))
+    figures = (wall_cell(run), figure_cell(run, "test", MAIN, ci=False), figure_cell(run, "test", BY_LABEL, ci=False))
     words = (run.config["recipe"], sounds_words(run), profile, run.id)  # the long one last: there it breaks nothing
     facts = {"corpus": corpus, "profile": profile, "split": split_fact(run, "test")}
     return Line((text(run.state), text(when), *figures, *map(text, words)), facts)
@@ -108,29 +124,9 @@ def _listed(run: RunRecord) -> Line:
 
 def _comparisons(runs: Iterable[RunRecord]) -> list[Table]:
     """One table per task, corpus content and test set; runs that were scored on other scenes never share one."""
-    groups: dict[tuple[str, str], list[list[RunRecord]]] = {}
-    for run in runs:
-        for split in run.metrics:
-            if any(figures_of(run, split, metric) for metric in (MAIN, BY_LABEL, *ABSOLUTE, *ELSEWHERE)):
-                same_settings = groups.setdefault((split, json.dumps(scene_settings(run, split), sort_keys=True)), [])
-                home = next((group for group in same_settings if _same_input(run, group[0], split)), None)
-                same_settings.append([run]) if home is None else home.append(run)
-    order = sorted(groups, key=lambda key: (key[0] != "test", key[0], key[1]))
-    alike = [(group, split) for split, settings in order for group in groups[split, settings]]
     beside = (count_tables, source_count_tables, case_tables)
-    return [table for group in alike
+    return [table for group in on_the_same_scenes(runs, (MAIN, BY_LABEL, *ABSOLUTE, *ELSEWHERE))
             for table in (_comparison(*group), *(each for made in beside for each in made(*group, OF_THE_TABLE)))]
-
-
-def _same_input(one: RunRecord, other: RunRecord, split: str) -> bool:
-    """Whether two runs saw the same scenes: by their hash, and where one has none, as far as the mixtures can tell."""
-    hashes = [scenes_hash(run, split) for run in (one, other)]
-    if None not in hashes:
-        return hashes[0] == hashes[1]
-    a, b = (figures_of(run, split, "si_sdr_mixture") for run in (one, other))
-    if a is None or b is None:
-        return True
-    return a.get("n") == b.get("n") and abs(a["mean"] - b["mean"]) < SAME_INPUT_DB
 
 
 def _missed(run: RunRecord, split: str) -> int | None:
@@ -161,21 +157,13 @@ def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     labels, (ties, tied_by) = method_names(runs, OF_THE_TABLE), _ties(runs, split)
     best_first = sorted(runs, key=lambda run: (*_place(run, split, tied_by), run.id))
     rows = tuple(_compared(run, labels[run.id], split, extra, ties.get(run.id)) for run in best_first)
-    first = runs[0]
-    task, settings = first.config["task"], scene_settings(first, split)
-    sounds = f" (content {str(settings['sounds'])[:8]})" if settings["sounds"] else ""
-    strange = first.config.get("kind") == "external" and task["corpus"] == "files"  # nobody knows where they come from
-    glosses = SPLITS | ({"test": SPLITS["seen"]} if shares_clips(first) else {})
-    ready = (task.get("mixing") or {}).get("kind") == "ready"
-    gloss = "" if strange else f": {RELEASED if ready else glosses.get(split, split)}"
-    parts = [f"{task['name']} on {corpus_words(task['corpus'])}{'' if strange else ' sounds'}{sounds}"]
-    parts += [f"{len(task['classes'])} classes"] if "class_set" in task else []
-    title = ", ".join([*parts, *([SHARED] if shares_clips(first) else []), split]) + gloss
+    title, settings = title_words(runs[0], split), scene_settings(runs[0], split)
     unasked = [name for name, metric in OF_METRICS.items() if not any(measures(run, metric) for run in runs)]
     tied = in_words(ties, labels)
     by = "SI-SDRi by label" if tied_by == BY_LABEL else "SI-SDRi"
     words = (f"{by}, {NOT_SEPARABLE}: {tied}.",) if tied else ()
-    table = Table(title, tuple(headings), rows, (*words, *_notes(runs, split, settings, tied_by)), FOLDABLE)
+    notes = (*words, *_notes(runs, split, settings, tied_by))
+    table = Table(title, tuple(headings), rows, notes, FOLDABLE, table_key(runs[0], split))
     return without_empty(table, ["Tie group", *unasked])
 
 
@@ -198,7 +186,7 @@ def _compared(
     counts = [str(main[key]) for key in ("n", "scenes") if main.get(key) is not None]
     words = [
         name,
-        _supervision(config),
+        supervision_words(config),
         corpus_words(task["corpus"]),
         config["profile"],
         split_words(run, split),
@@ -206,42 +194,23 @@ def _compared(
     ]
     cells = [
         *map(text, words),
-        _cell(run, split, MAIN),
+        figure_cell(run, split, MAIN),
         text(tie),
         Cell(median, n=main.get("n"), unit="dB", runs=(run.id,)),
-        _cell(run, split, BY_LABEL),
-        _cell(run, split, "si_sdr_mixture", ci=False),
-        *(_cell(run, split, metric, digits) for metric, (_, digits) in extra.items()),
-        _cell(run, split, "f_measure_frame", 2, ci=False),
-        _cell(run, split, "f_measure_clip", 2, ci=False),
+        figure_cell(run, split, BY_LABEL),
+        figure_cell(run, split, "si_sdr_mixture", ci=False),
+        *(figure_cell(run, split, metric, digits) for metric, (_, digits) in extra.items()),
+        figure_cell(run, split, "f_measure_frame", 2, ci=False),
+        figure_cell(run, split, "f_measure_clip", 2, ci=False),
         Cell(main.get("undefined"), digits=0, runs=(run.id,)),
         Cell(_missed(run, split), digits=0, runs=(run.id,)),
-        _cost(run, "parameters"),
-        _cost(run, "macs_per_s"),
-        _real_time_factor(run),
-        _memory(run),
-        _wall(run),
+        cost_cell(run, "parameters"),
+        cost_cell(run, "macs_per_s"),
+        real_time_factor_cell(run),
+        memory_cell(run),
+        wall_cell(run),
     ]
-    return Line(tuple(cells), {"corpus": task["corpus"], "profile": config["profile"], "split": split_fact(run, split)})
-
-
-def _supervision(config: Mapping[str, Any]) -> str | None:
-    """What the method may learn from; for weak labels also how much they tell. An oracle cannot be overlooked."""
-    supervision = config.get("supervision")
-    if supervision == "weak" and config.get("labels_seen"):
-        return f"weak, {config['labels_seen']} labels"
-    return "ORACLE" if supervision == "oracle" else supervision
-
-
-def _cell(run: RunRecord, split: str, metric: str, digits: int = 1, ci: bool = True) -> Cell:
-    """A run's figure over all sources, with its interval and chance level where there are any."""
-    figures = figures_of(run, split, metric)
-    if figures is None:
-        return Cell()
-    chance = (figures_of(run, split, f"{metric}_chance") or {}).get("mean")
-    unit = str(run.metrics[split][metric].get("unit") or "")
-    bounds = interval(figures) if ci else None
-    return Cell(figures["mean"], bounds, n=figures.get("n"), chance=chance, unit=unit, digits=digits, runs=(run.id,))
+    return Line(tuple(cells), line_facts(run, split))
 
 
 def _place(run: RunRecord, split: str, tied_by: str) -> tuple[bool, float]:
@@ -252,62 +221,16 @@ def _place(run: RunRecord, split: str, tied_by: str) -> tuple[bool, float]:
 
 
 def _notes(runs: Sequence[RunRecord], split: str, settings: Mapping[str, Any], tied_by: str) -> tuple[str, ...]:
-    mixing = ", ".join(f"{key} {plain(value)}" for key, value in settings["mixing"].items())
-    classes = ", ".join(settings["classes"] or [])
-    seconds = "various lengths" if settings["seconds"] is None else f"{settings['seconds']:g} s"
-    rate = "various rates" if settings["sample_rate_hz"] is None else f"{settings['sample_rate_hz']} Hz"
-    facts = [f"{seconds} at {rate}", mixing, f"classes {classes}" if classes else "no labels"]
-    scenes = f"Scenes: {'; '.join(filter(None, facts))}."
     notes = [SYNTHETIC_NOTE] if is_synthetic(str(settings["corpus"])) else []
-    notes += [SHARED_NOTE] if shares_clips(runs[0]) else [*_leaks(runs)]
-    if any(_by(run, split) != "separation" for run in runs):
+    notes += [SHARED_NOTE] if shares_clips(runs[0]) else [*leaks(runs)]
+    if any(by_words(run, split) != "separation" for run in runs):
         notes.append(BY_LABELS_NOTE)
     if any(run.config.get("supervision") == "oracle" for run in runs):
-        notes.append("ORACLE: the method is handed the true sources; a ceiling, not a contestant.")
+        notes.append(ORACLE_NOTE)
     if tied_by == BY_LABEL:
         notes.append("Order and tie groups are of SI-SDRi by label, since some of the runs have no other.")
-    return (*notes, scenes, LEGEND)
-
-
-def _by(run: RunRecord, split: str) -> str:
-    """What the classes of a run were held against; older runs knew separation alone."""
-    return str((run.metrics[split].get("class_accuracy") or {}).get("by") or "separation")
-
-
-def _leaks(runs: Sequence[RunRecord]) -> Iterator[str]:
-    """Runs that were tested on what they were trained on, though their protocol does not say so."""
-    for run in runs:
-        audit = run.provenance.get("audit") or {}
-        if any(n for shared in (audit.get("shared") or {}).values() for n in shared.values()):
-            yield f"LEAK: {run.id}: {audit['verdict']}"
-
-
-def _cost(run: RunRecord, name: str) -> Cell:
-    value = run.cost.get(name)
-    return Cell(value, text=None if value is None else short_si(value), digits=0, runs=(run.id,))
-
-
-def _memory(run: RunRecord) -> Cell:
-    """Peak memory; whose it is, where it is not that of the process alone."""
-    value, of = run.cost.get("peak_memory_mb"), run.cost.get("peak_memory_of")
-    words = f"{value:.0f} ({of})" if value is not None and of not in (None, "process") else None
-    return Cell(value, text=words, digits=0, unit="MB", runs=(run.id,))
-
-
-def _real_time_factor(run: RunRecord) -> Cell:
-    value = run.cost.get("real_time_factor")
-    words = None if value is None else "<0.001" if value < 0.001 else f"{value:.3f}"
-    return Cell(value, text=words, digits=3, runs=(run.id,))
-
-
-def _wall(run: RunRecord) -> Cell:
-    if not run.wall_s:
-        return Cell()
-    seconds = sum(run.wall_s.values())
-    minutes = seconds / 60
-    words = f"{seconds:.0f} s" if seconds < 100 else f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
-    return Cell(seconds, text=words, unit="s", runs=(run.id,))
+    return (*notes, scenes_words(settings), LEGEND)
 
 
 def _noted(table: Table, note: str) -> Table:
-    return Table(table.title, table.headings, table.rows, (*table.notes, note), table.foldable)
+    return replace(table, notes=(*table.notes, note))

@@ -9,11 +9,16 @@ from typing import Any
 
 from sepbench.metrics import GROUPS
 from sepbench.results import RunRecord
+from sepbench.results_checks import MARK
+from sepbench.results_format import learns_from
 
 SYNTHETIC_NOTE = (
     "SYNTHETIC: sounds made by a generator, no recordings. Such a figure shows that the code runs; "
     "it does not compare with one on recordings, a paper's least of all."
 )
+
+ORACLE_NOTE = "ORACLE: the method is handed the true sources; a ceiling, not a contestant."
+OF_THE_PROFILE = "the profile's"
 
 SHARED_POOL = "shared_pool"  # the protocol of a task whose training and test draw on the same clips (tasks/splits.py)
 SHARED = "clips shared"
@@ -85,6 +90,11 @@ def figures_of(run: RunRecord, split: str, metric: str, key: str = "all") -> Map
     return figures if figures and figures.get("mean") is not None else None
 
 
+def has_rows(run: RunRecord) -> bool:
+    """Whether the run's rows lie beside its figures."""
+    return (run.path / "rows.parquet").is_file()
+
+
 def measures(run: RunRecord, metric: str) -> bool:
     """Whether the run's task asks for the metric; where nothing is known of what it asks for, it may."""
     asked = run.config["task"].get("metrics")
@@ -146,7 +156,17 @@ def _told(run: RunRecord) -> dict[str, Any]:
     for part in ("train", "sizes"):
         facts |= _leaves(part, config.get(part) or {})
     others = {"inner": (config.get("inner") or {}).get("run"), "trained_by": (config.get("trained_by") or {}).get("run")}
+    facts |= {"budget": budget_words(config)} if config.get("budget") else {}
+    facts |= {"kept": run.id.partition(MARK)[2]} if MARK in run.id else {}  # beside another of its id, by a merge
     return facts | {"seed": config.get("seed")} | {key: Path(str(run)).name for key, run in others.items() if run}
+
+
+def budget_words(config: Mapping[str, Any]) -> str | None:
+    """How much training the run was given; None where it learns nothing, "the profile's" where no --budget was given."""
+    if learns_from(config) is None:
+        return None
+    given = config.get("budget") or {}
+    return next((f"{amount:,} {unit}" for unit, amount in given.items()), OF_THE_PROFILE)
 
 
 def _leaves(path: str, settings: Mapping[str, Any]) -> dict[str, Any]:

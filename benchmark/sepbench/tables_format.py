@@ -1,4 +1,4 @@
-"""Tables as values, and the four ways to write them: terminal, Markdown, CSV, LaTeX."""
+"""Tables as values, and the ways to write them: terminal, Markdown and CSV here, LaTeX and JSON in files of their own."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ import sys
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from sepbench.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from sepbench.results import RunRecord
 
 DASH = "–"
 MAX_WIDTH = 1000  # of a terminal, in characters
@@ -34,25 +38,35 @@ class Cell:
     unit: str = ""
     digits: int = 1
     runs: tuple[str, ...] = ()  # run ids; the mean over runs that differ in nothing but the seed
+    tie: str | None = None  # letters: rows that share one cannot be told apart in this column
+    shows_n: bool = False  # the cell says its n, for it is not that of its neighbours
+
+    @property
+    def is_dash(self) -> bool:
+        """Whether there is nothing in it."""
+        return self.show() == DASH
 
     def show(self) -> str:
         """The cell as people read it: `3.4 ± 5.1 [3.1, 3.7] (paper 6.8 ± 6.3)`, `66.3 (chance 10.0; paper 70.0)`."""
         if self.text is not None:
             return self.text
-        parts, beside = [DASH if self.value is None else self._number(self.value)], []
+        parts, beside = [DASH if self.value is None else self.number(self.value)], []
         if self.value is not None:
-            parts += [] if self.std is None else [f"± {self._number(self.std)}"]
-            parts += [] if self.ci is None else [f"[{self._number(self.ci[0])}, {self._number(self.ci[1])}]"]
+            parts += [] if self.std is None else [f"± {self.number(self.std)}"]
+            parts += [] if self.ci is None else [f"[{self.number(self.ci[0])}, {self.number(self.ci[1])}]"]
             if self.chance is not None and self.names_chance:
-                beside.append(f"chance {self._number(self.chance)}")
+                beside.append(f"chance {self.number(self.chance)}")
             elif self.chance is not None:
-                parts.append(f"({self._number(self.chance)})")
+                parts.append(f"({self.number(self.chance)})")
             parts += [f"({len(self.runs)} runs)"] if len(self.runs) > 1 else []
+            parts += [f"(n {self.n})"] if self.shows_n and self.n is not None else []
+            parts += [self.tie] if self.tie else []
         if self.published is not None:
             beside.append(f"paper {self.published}" + (f" ± {self.published_std}" if self.published_std else ""))
         return " ".join([*parts, f"({'; '.join(beside)})"] if beside else parts)
 
-    def _number(self, value: float) -> str:
+    def number(self, value: float) -> str:
+        """A number with the digits of this cell; a zero has no sign."""
         shown = f"{value:.{self.digits}f}"
         return shown.lstrip("-") if float(shown) == 0 else shown
 
@@ -67,7 +81,7 @@ class Line:
     """A row of a table, and which sounds its figures are on."""
 
     cells: tuple[Cell, ...]
-    facts: Mapping[str, str] = field(default_factory=dict)  # corpus, profile, split: for the CSV
+    facts: Mapping[str, str] = field(default_factory=dict)  # corpus, profile, split; row: its name whatever else was run
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,7 @@ class Table:
     rows: tuple[Line, ...]
     notes: tuple[str, ...] = ()
     foldable: tuple[str, ...] = ()
+    key: str = ""  # what it is called where names must not change with what else was run; empty: its title
 
 
 def without_empty(table: Table, headings: Collection[str]) -> Table:
@@ -89,24 +104,31 @@ def without_empty(table: Table, headings: Collection[str]) -> Table:
     return replace(table, headings=tuple(table.headings[i] for i in keep), rows=rows)
 
 
-def render(tables: Sequence[Table], format: str = "terminal", screen: bool | None = None) -> str:
-    """The tables as text. `format`: terminal, md, csv (every figure on its own row, full precision) or latex.
+def render(
+    tables: Sequence[Table], format: str = "terminal", screen: bool | None = None, runs: Sequence[RunRecord] = ()
+) -> str:
+    """The tables as text. `format`: one of FORMATS; csv (every figure on its own row) and json have full precision.
 
-    `screen`: whether a terminal's colours and width are to be used; None: where standard output is one.
+    `screen`: whether a terminal's colours and width are to be used; None: where standard output is one. `runs`: those
+    that the tables were made of, of which JSON tells more than their ids.
     """
     if format not in FORMATS:
         known = ", ".join(FORMATS)
         raise UserError(f"no table format '{format}'. Choose one of {known}.{nearest(format, FORMATS)}")
     if format == "terminal" and (sys.stdout.isatty() if screen is None else screen):
-        return "\n".join(_rich(_fold(table)) for table in tables)
+        return "\n".join(_rich(folded(table)) for table in tables)
+    if format == "json":
+        from sepbench.tables_json import as_json
+
+        return as_json(tables, runs)
     return FORMATS[format](tables)
 
 
 def _terminal(tables: Sequence[Table]) -> str:
-    return "\n".join(_plain(_fold(table)) for table in tables)
+    return "\n".join(_plain(folded(table)) for table in tables)
 
 
-def _fold(table: Table) -> Table:
+def folded(table: Table) -> Table:
     """Empty columns leave, foldable ones of one value move into the title: screens and pages are narrow."""
     shown = [[cell.show() for cell in row.cells] for row in table.rows]
     values = [{row[i] for row in shown} for i in range(len(table.headings))]
@@ -117,7 +139,7 @@ def _fold(table: Table) -> Table:
     facts = "; ".join(f"{table.headings[i].lower()}: {next(iter(values[i]))}" for i in fold)
     rows = tuple(Line(tuple(row.cells[i] for i in keep), row.facts) for row in table.rows)
     title = f"{table.title}\n({facts})" if facts else table.title
-    return Table(title, tuple(table.headings[i] for i in keep), rows, table.notes)
+    return Table(title, tuple(table.headings[i] for i in keep), rows, table.notes, key=table.key)
 
 
 def _plain(table: Table) -> str:
@@ -127,13 +149,14 @@ def _plain(table: Table) -> str:
     above = [list(line) for line in zip(*([""] * (height - len(head)) + head for head in heads))]
     grid = [*above, *shown]
     widths = [max(map(len, column)) for column in zip(*grid)]
-    right = [_is_numeric(table, i) for i in range(len(widths))]
+    right = [is_numeric(table, i) for i in range(len(widths))]
     lines = [
         "  ".join(word.rjust(width) if r else word.ljust(width) for word, width, r in zip(row, widths, right)).rstrip()
         for row in grid
     ]
     lines.insert(height, "  ".join("-" * width for width in widths))
-    return "\n".join([table.title, "", *lines, "", *table.notes]).rstrip() + "\n"
+    title = [table.title, ""] if table.title else []
+    return "\n".join([*title, *lines, "", *table.notes]).rstrip() + "\n"
 
 
 def _fitting(heading: str, words: Sequence[str]) -> str:
@@ -152,7 +175,7 @@ def _rich(table: Table) -> str:
     grid = RichTable(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
-        title=escape(table.title),
+        title=escape(table.title) or None,
         title_justify="left",
         title_style="bold",
         caption=escape("\n".join(table.notes)) or None,
@@ -160,7 +183,7 @@ def _rich(table: Table) -> str:
     )
     for i, heading in enumerate(table.headings):
         words = [row[i] for row in shown]
-        numeric = _is_numeric(table, i)
+        numeric = is_numeric(table, i)
         lines = [line for word in words for line in word.split("\n")]
         widest = max(map(len, lines), default=0)
         whole = numeric or widest <= SHORT or not any(" " in word for word in words)  # figures and ids are not broken
@@ -178,7 +201,7 @@ def _rich(table: Table) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n"))
 
 
-def _is_numeric(table: Table, i: int) -> bool:
+def is_numeric(table: Table, i: int) -> bool:
     return any(row.cells[i].value is not None for row in table.rows)
 
 
@@ -190,10 +213,11 @@ def _markdown_table(table: Table) -> str:
     def line(words: Sequence[str]) -> str:
         return "| " + " | ".join(word.replace("|", "\\|").replace("\n", " ") for word in words) + " |"
 
-    rules = ["---:" if _is_numeric(table, i) else "---" for i in range(len(table.headings))]
+    rules = ["---:" if is_numeric(table, i) else "---" for i in range(len(table.headings))]
     rows = [line([cell.show() for cell in row.cells]) for row in table.rows]
     notes = [f"- {note}" for note in table.notes]
-    return "\n".join([f"### {table.title}", "", line(table.headings), line(rules), *rows, "", *notes]).rstrip() + "\n"
+    title = [f"### {table.title}", ""] if table.title else []
+    return "\n".join([*title, line(table.headings), line(rules), *rows, "", *notes]).rstrip() + "\n"
 
 
 CSV_COLUMNS = ["table", "row", "column", "value", "ci_low", "ci_high", "std", "n", "unit", "chance", "published"]
@@ -220,33 +244,30 @@ def _csv_row(title: str, row: Line, heading: str, cell: Cell) -> list[object]:
     return [title, row.cells[0].show(), heading, *figures, *published, *facts, " ".join(cell.runs)]
 
 
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "±": r"$\pm$"}
-LATEX |= {"λ": r"$\lambda$", "≥": r"$\geq$", "…": r"\dots{}"} | {mark: "\\" + mark for mark in "&%$#_{}"}
-
-
-def _tex(words: str) -> str:
-    """`words` so that LaTeX prints them as they are."""
-    escaped = re.sub("|".join(map(re.escape, LATEX)), lambda found: LATEX[found[0]], words)
-    return "{}" + escaped if escaped.startswith("[") else escaped  # else the line break before it would eat the bracket
-
-
 def _latex(tables: Sequence[Table]) -> str:
-    return "% \\usepackage{booktabs}\n" + "\n".join(map(_latex_table, tables))
+    from sepbench.tables_latex import latex
+
+    return latex(tables)
 
 
-def _latex_table(table: Table) -> str:
-    table = _fold(table)
-    columns = "".join("r" if _is_numeric(table, i) else "l" for i in range(len(table.headings)))
-    rows = [" & ".join(_tex(cell.show()) for cell in row.cells) + r" \\" for row in table.rows]
-    caption = " ".join([table.title.replace("\n", " ") + ".", *table.notes])
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{_tex(caption)}}}", rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", " & ".join(map(_tex, table.headings)) + r" \\", r"\midrule", *rows, r"\bottomrule"]
-    return "\n".join([*lines, r"\end{tabular}", r"\end{table}"]) + "\n"
+def _macros(tables: Sequence[Table]) -> str:
+    from sepbench.tables_macros import macros
+
+    return macros(tables)
+
+
+def _json(tables: Sequence[Table]) -> str:
+    from sepbench.tables_json import as_json
+
+    return as_json(tables, ())
 
 
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
     "terminal": _terminal,
     "md": _markdown,
+    "markdown": _markdown,
     "csv": _csv,
     "latex": _latex,
+    "tex-macros": _macros,
+    "json": _json,
 }

@@ -14,6 +14,7 @@ import numpy as np
 
 from sepbench.gap import figure_of, gap_interval, own_interval
 from sepbench.results import RunRecord, read_rows
+from sepbench.results_checks import MARK
 from sepbench.tables_facts import (
     SHARED,
     SYNTHETIC_NOTE,
@@ -95,7 +96,8 @@ def _methods(runs: Sequence[RunRecord]) -> dict[tuple[str, str], Methods]:
             continue  # what was trained elsewhere is no method of this test
         rest = {name: value for name, value in task.items() if name not in ("splits", "scenes", "metrics")}
         config = {name: value for name, value in run.config.items() if name not in ("seed", "task")}
-        method = json.dumps([config, rest, run.provenance.get("corpus_hash")], sort_keys=True)
+        kept = run.id.partition(MARK)[2]  # beside another of its id, by a merge: no seed of it
+        method = json.dumps([config, rest, run.provenance.get("corpus_hash"), kept], sort_keys=True)
         settings = scene_settings(run, "test")
         test = json.dumps([settings["splits"], task["scenes"].get("test"), task["scenes"].get("seed")], sort_keys=True)
         found.setdefault((task["name"], _scenes(task)), {}).setdefault(method, {}).setdefault(test, []).append(run)

@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 
 from sepbench.metrics import CHANCE
 from sepbench.results import RunRecord
-from sepbench.tables_facts import SHARED_POOL, figures_of, interval, newest, shares_clips, sounds_words, split_fact
+from sepbench.results_checks import MARK
+from sepbench.tables_facts import (
+    SHARED_POOL,
+    corpus_words,
+    figures_of,
+    interval,
+    newest,
+    shares_clips,
+    sounds_words,
+    split_fact,
+)
 from sepbench.tables_format import DASH, Cell, Line, text
 
 OF_THE_MIXTURE = ("si_sdr_mixture",)  # figures of the scenes alone, the same whatever the method
@@ -76,6 +86,7 @@ class Grid:
         profile = block[0].config["profile"] if block else ""
         facts = {"corpus": block[0].config["task"]["corpus"] if block else "", "profile": profile}
         facts["split"] = split_fact(block[0], self.split) if block else self.split
+        facts["row"] = f"{name_of(row)} {_sounds(block).removeprefix(corpus_words(facts['corpus']))}"
         count = self._count([(named[name], cell) for name, cell in zip(headings, cells) if name in named])
         start = (text(name_of(row)), text(_sounds(block)), text(profile), text(count))
         return Line((*start, *cells), facts)
@@ -219,7 +230,8 @@ def _alike(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 
 def _without_seed(run: RunRecord) -> str:
-    return json.dumps({key: value for key, value in run.config.items() if key != "seed"}, sort_keys=True)
+    config = {key: value for key, value in run.config.items() if key != "seed"}
+    return json.dumps([config, run.id.partition(MARK)[2]], sort_keys=True)  # what a merge kept beside another is no seed of it
 
 
 def name_of(part: Mapping[str, Any]) -> str:

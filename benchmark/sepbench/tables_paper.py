@@ -47,10 +47,13 @@ def read_published(path: Path | None) -> Published:
     return cells
 
 
-def paper_tables(runs: Sequence[RunRecord], published: Published, show_all: bool) -> list[Table]:
+def paper_tables(
+    runs: Sequence[RunRecord], published: Published, show_all: bool, named: str | None = None
+) -> list[Table]:
     """The tables of the papers that our finished runs fill in part, one for each protocol; `show_all`: the others too.
 
-    Where several recipes name the same published table, each gives the rows that are its own.
+    Where several recipes name the same published table, each gives the rows that are its own. `named`: those alone that
+    a recipe calls so.
     """
     grids: dict[tuple[object, ...], list[Grid]] = {}
     for recipe in sorted({run.config["recipe"] for run in runs}):
@@ -58,11 +61,13 @@ def paper_tables(runs: Sequence[RunRecord], published: Published, show_all: bool
         here: list[tuple[object, ...]] = []
         for name, spec in newest(own).tables.items():
             source = spec.get("published") or {}
-            key: tuple[object, ...] = (source["paper"], source["table"]) if source else (recipe, name, "of its own")
+            named_there = source.get("paper") and source.get("table")
+            key: tuple[object, ...] = (source["paper"], source["table"]) if named_there else (recipe, name, "of its own")
             here.append(key)
             grid = Grid(recipe, name, spec, _columns(spec, newest(own)), published)
             grids.setdefault((*key, here.count(key)), []).append(grid)
-    tables = [table for parts in grids.values() for table in _tables(parts, runs)]
+    asked = [parts for parts in grids.values() if named is None or any(part.name == named for part in parts)]
+    tables = [table for parts in asked for table in _tables(parts, runs)]
     return [table for table in tables if show_all or any(cell.runs for line in table.rows for cell in line.cells)]
 
 
@@ -175,7 +180,8 @@ def _table(lead: Grid, parts: Sequence[Grid], lines: list[Line], notes: list[str
     if filled and any(is_synthetic(line.facts.get("corpus", "")) for line in lines):
         notes.insert(0, SYNTHETIC_NOTE)
     title += f", {SHARED}" if shared else ""
-    return Table(title, ("Row", "Corpus", "Profile", "n", *shown), tuple(lines), tuple(notes))
+    key = f"{name} table {table}{f' {SHARED}' if shared else ''}"
+    return Table(title, ("Row", "Corpus", "Profile", "n", *shown), tuple(lines), tuple(notes), key=key)
 
 
 def _blocks(runs: Sequence[RunRecord], split: str) -> list[list[RunRecord]]:
@@ -189,7 +195,7 @@ def _blocks(runs: Sequence[RunRecord], split: str) -> list[list[RunRecord]]:
 
 
 def _columns(spec: Mapping[str, Any], run: RunRecord) -> list[dict[str, Any]]:
-    if spec.get("columns", "classes") != "classes":
+    if (spec.get("columns") or "classes") != "classes":
         return [dict(column) for column in spec["columns"]]
     names = run.config["task"]["classes"]
     each = [{"published": name.replace("_", " ").capitalize(), "key": name} for name in names]

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from sepbench.results import RunRecord, read_rows
-from sepbench.tables_facts import figures_of
+from sepbench.statistics import Columns
+from sepbench.tables_facts import figures_of, has_rows
 from sepbench.tables_format import Line
 from sepbench.ties import tie_groups
 
@@ -15,10 +16,14 @@ NOT_SEPARABLE = "not separable by these scenes (paired, 95 %)"
 
 def letters_of(runs: Sequence[RunRecord], metric: str, split: str) -> dict[str, str]:
     """Letters by run, of those that have the figure and its rows: two share one where they are not told apart."""
-    scored = [run for run in runs if figures_of(run, split, metric) and (run.path / "rows.parquet").is_file()]
-    if len(scored) < 2:
-        return {}
-    return tie_groups({run.id: read_rows(run.path) for run in scored}, metric, split)
+    scored = [run for run in runs if figures_of(run, split, metric) and has_rows(run)]
+    return letters_in({run.id: read_rows(run.path) for run in scored}, metric, split) if len(scored) > 1 else {}
+
+
+def letters_in(rows: Mapping[str, Columns], metric: str, split: str) -> dict[str, str]:
+    """The same from rows that were read before, by run; those without the figure have no letter."""
+    letters = tie_groups(rows, metric, split)
+    return letters if len(letters) > 1 else {}
 
 
 def in_words(letters: Mapping[str, str], names: Mapping[str, str]) -> str:
