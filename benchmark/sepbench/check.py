@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sepbench.check_figures import BETTER, FAILING, Pair, judge_pair
-from sepbench.check_pairing import Runs, apart, closest, recipe_names, runs_in, why_not
+from sepbench.check_pairing import Runs, apart, closest, known_task, recipe_names, runs_in, task_of, why_not
 from sepbench.errors import UserError
-from sepbench.results import RunRecord
-from sepbench.tolerances import FILE, Tolerances, read_tolerances
+from sepbench.results import RunRecord, read_rows
+from sepbench.tolerances import FILE, Tolerances, names_of, read_tolerances
 
 PASSED, FAILED, NOTHING = 0, 1, 3  # exit codes; 2 is bad usage
 
@@ -58,7 +58,7 @@ class Outcome:
 
 def check(
     results: Path, reference: Path, tolerances: Path | None = None, only: Sequence[str] = (), strict: bool = False,
-    no_new: bool = False,
+    no_new: bool = False, task: str | None = None,
 ) -> Outcome:  # fmt: skip
     """Hold every run in `results` against the frozen run of its kind in `reference`; both are folders of runs, or a run.
 
@@ -67,13 +67,17 @@ def check(
     but_results, but_reference = apart(results, reference)
     known = runs_in(reference, but=but_reference)
     chosen = recipe_names(only, known.all, str(reference))
-    ours, theirs = runs_in(reference, chosen, but_reference), runs_in(results, chosen, but_results)
+    task = task and known_task(task, known.all, str(reference))
+    ours, theirs = runs_in(reference, chosen, but_reference, task), runs_in(results, chosen, but_results, task)
+    if not ours.finished and (only or task) and known.finished:
+        raise UserError(f"{reference}: no finished run of {' or '.join(chosen) or 'any recipe'} on {task or 'any task'} there.")
     if not ours.finished:
         raise UserError(f"{reference}: no finished run there to check against. "
                         f"`sepbench freeze {results} --to {reference}` puts one there.")
     _check_one_of_each_kind(ours.finished)
-    recipes = {str(run.config.get("recipe")) for run in [*known.finished, *theirs.finished]}
-    allowed = read_tolerances(tolerances or _tolerances_of(reference, results), sorted(recipes))
+    names = {name for run in [*known.finished, *theirs.finished]
+             for name in names_of(str(run.config.get("recipe")), task_of(run))}
+    allowed = read_tolerances(tolerances or _tolerances_of(reference, results), sorted(names))
     pairs, missing = _compared(ours, theirs, allowed)
     paired = {id(run) for frozen in ours.finished for run in theirs.finished if not why_not(frozen, run)}
     new = tuple(run for run in theirs.finished if id(run) not in paired)
@@ -86,8 +90,9 @@ def _compared(ours: Runs, theirs: Runs, tolerances: Tolerances) -> tuple[list[Pa
     for frozen in ours.finished:
         fitting = [run for run in theirs.finished if not why_not(frozen, run)]
         for run in fitting:
+            rows = read_rows(frozen.path), read_rows(run.path)
             try:
-                pairs.append(judge_pair(frozen, run, tolerances))
+                pairs.append(judge_pair(frozen, run, rows, tolerances))
             except UserError as error:  # their records agree, their scenes do not
                 missing.append(Unmatched(frozen, f"{run.id} cannot be held against it: {error}"))
         if not fitting:

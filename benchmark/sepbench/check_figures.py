@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from sepbench.check_pairing import settings_that_differ
+from sepbench.check_pairing import settings_that_differ, task_of
 from sepbench.comparison import Difference, paired_differences
 from sepbench.metrics import EVENTS, METRICS, expand
-from sepbench.results import RunRecord, read_rows
+from sepbench.results import RunRecord
 from sepbench.tasks import known_tasks, load_task
-from sepbench.tolerances import COUNTED, Level, Tolerances, unit_of
+from sepbench.tolerances import COUNTED, Level, Tolerances, names_of, unit_of
 
 FINE, BETTER, SHOWN = "fine", "better", "not gated"
 REGRESSED, MISSING, NEW, MOVED = "regressed", "missing", "new", "moved"
@@ -70,10 +70,11 @@ class Pair:
                    for each in self.figures)
 
 
-def judge_pair(reference: RunRecord, result: RunRecord, tolerances: Tolerances) -> Pair:
-    """A verdict on each figure of either run. UserError where their scenes turn out not to be the same."""
-    rows = read_rows(reference.path), read_rows(result.path)
-    recipe = str(result.config.get("recipe"))
+def judge_pair(
+    reference: RunRecord, result: RunRecord, rows: tuple[Columns, Columns], tolerances: Tolerances
+) -> Pair:
+    """A verdict on each figure of either run, by the `rows` of both. UserError where their scenes are not the same."""
+    recipe = names_of(str(result.config.get("recipe")), task_of(result))[1]
     figures: list[Judged] = []
     a, b = _shared(*rows)
     found = paired_differences(a, b) if len(a["metric"]) and len(b["metric"]) else {}
@@ -149,7 +150,7 @@ def _one_sided(
 
 def _beyond_the_task(metric: str, result: RunRecord) -> bool:
     """Whether the metric is none that the task asks for by itself: optional columns, such as those of BSS Eval."""
-    task = (result.config.get("task") or {}).get("name")
+    task = task_of(result)
     return task in known_tasks() and metric not in expand(load_task(task, {})["metrics"], f"task {task}")
 
 

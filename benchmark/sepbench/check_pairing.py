@@ -1,4 +1,4 @@
-"""Which run is held against which: the same recipe, profile, options, sounds and scenes, whatever was trained how long."""
+"""Which run is held against which: the same recipe, profile, options, sounds and scenes, whatever its profile has it train."""
 
 from __future__ import annotations
 
@@ -30,19 +30,33 @@ class Runs:
         return [*self.finished, *self.unfinished, *self.without_rows]
 
 
-def runs_in(folder: Path, only: Sequence[str] = (), but: Path | None = None) -> Runs:
-    """The runs below `folder`, of the recipes in `only` if any; those below `but` and in hidden folders are left out.
+def runs_in(folder: Path, only: Sequence[str] = (), but: Path | None = None, task: str | None = None) -> Runs:
+    """The runs below `folder`, of the recipes in `only` and of `task` if any; those below `but` and hidden are left out.
 
     UserError where a finished run with figures has lost its rows.
     """
     there = [run for run in read_runs(folder) if not _hidden(run.path, folder) and not _below(run.path, but)]
-    chosen = [run for run in there if not only or run.config.get("recipe") in only]
+    chosen = [run for run in there if (not only or run.config.get("recipe") in only) and task in (None, task_of(run))]
     finished = [run for run in chosen if run.state == "finished"]
     bare = [run for run in finished if not (run.path / "rows.parquet").is_file()]
     for run in bare:
         if any(name in METRICS for figures in run.metrics.values() for name in figures):
             raise UserError(f"{run.path}: has figures and no rows.parquet. Restore it, or move the folder away.")
     return Runs([run for run in finished if run not in bare], [run for run in chosen if run.state != "finished"], bare)
+
+
+def task_of(run: RunRecord) -> str:
+    """The task that a run was scored on."""
+    return str((run.config.get("task") or {}).get("name"))
+
+
+def known_task(task: str, runs: Iterable[RunRecord], where: str) -> str:
+    """`task`. UserError where there is no run of it."""
+    known = sorted({task_of(run) for run in runs})
+    if task not in known:
+        close = nearest(task, known) or f" There is {', '.join(known) or 'none'}."
+        raise UserError(f"--task {task}: no run of such a task in {where}.{close}")
+    return task
 
 
 def recipe_names(only: Iterable[str], runs: Iterable[RunRecord], where: str) -> list[str]:
@@ -70,7 +84,7 @@ def why_not(reference: RunRecord, result: RunRecord) -> list[str]:
     An option that only one of them knows is no difference where it stands at its default: the recipe has learnt it since.
     """
     reasons = [f"other {name} ({reference.config.get(name)} against {result.config.get(name)})"
-               for name in ("recipe", "profile") if reference.config.get(name) != result.config.get(name)]
+               for name in ("recipe", "profile", "budget") if reference.config.get(name) != result.config.get(name)]
     options = [name for name in {**reference.options, **result.options} if _options_differ(name, reference, result)]
     if options:
         values = [f"{name} {_shown(reference.options.get(name))} against {_shown(result.options.get(name))}"

@@ -18,23 +18,24 @@ only_option = click.option("--only", multiple=True, metavar="RECIPE", help="This
 @click.option("--tolerances", type=FILE, metavar="FILE",
               help="By how much a figure may get worse.  [default: tolerances.yaml beside the frozen runs]")
 @only_option
+@click.option("--task", metavar="NAME", help="The runs on this task alone.")
 @click.option("--no-new", is_flag=True, help="A run that is not frozen fails, too: nothing goes unchecked.")
 @click.option("--strict", is_flag=True, help="What is better, not frozen or not finished fails, too.")
 @click.option("--format", "form", type=click.Choice(["terminal", "github", "json", "md"]), default="terminal",
               show_default=True, help="How to say it; github: annotations, and a table in the job's summary.")
 def check(
-    results: Path, against: Path, tolerances: Path | None, only: tuple[str, ...], no_new: bool, strict: bool,
-    form: str,
+    results: Path, against: Path, tolerances: Path | None, only: tuple[str, ...], task: str | None, no_new: bool,
+    strict: bool, form: str,
 ) -> int:
     """Hold the runs in RESULTS against frozen ones: has a figure got worse?
 
-    Runs pair by recipe, profile, options, sounds and scenes. Exit code: 0 fine; 1 a figure or a run regressed, is
+    Runs pair by recipe, profile, options, task, sounds and scenes. Exit code: 0 fine; 1 a figure or a run regressed, is
     missing, is new or has moved; 2 wrong usage; 3 nothing comparable was measured.
     """
     from sepbench.check import check as checked
     from sepbench.check_print import append_summary, printed
 
-    outcome = checked(results, against, tolerances, only, strict, no_new)
+    outcome = checked(results, against, tolerances, only, strict, no_new, task)
     click.echo(printed(outcome, form))
     page = os.environ.get("GITHUB_STEP_SUMMARY")
     if form == "github" and page and (warning := append_summary(outcome, page)):

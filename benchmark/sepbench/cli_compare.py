@@ -72,7 +72,7 @@ def finished_record(folder: Path) -> RunRecord:
     record = next(iter(read_runs(folder)), None)
     if record is None or record.state != "finished":
         raise UserError(f"{folder}: not a finished run. Give its command again, and it goes on where it stopped.")
-    if not (folder / "rows.parquet").is_file():
+    if not (folder / "rows.parquet").exists():
         raise UserError(
             f"{folder}: holds no rows, so there are no scenes in it. Name a run of a method; `sepbench ls` lists the runs."
         )

@@ -8,9 +8,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 import re
 import shutil
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sepbench.errors import UserError
-from sepbench.results_checks import check_metrics, check_rows, run_json
+from sepbench.results_checks import check_metrics, check_rows, config_hash, own_id, run_json, same_run
 from sepbench.results_decisions import FILE, Decisions, merge_decisions, write_decisions
 from sepbench.results_format import FORMAT, config_now, renamed, tables_now
 from sepbench.scene import Row
@@ -32,12 +30,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 ORDER = [(name, "ascending") for name in ("split", "scene", "source", "label", "metric")]
-
-
-def config_hash(config: Mapping[str, Any]) -> str:
-    """A hash of the resolved configuration that does not depend on the order of its keys."""
-    text = json.dumps(finite(config), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_id(config: Mapping[str, Any], changed: Mapping[str, Any] | None = None) -> str:
@@ -77,13 +69,13 @@ class RunFolder:
         path = Path(root) / name
         known = run_json(path)
         if known and known["state"] == "finished":
-            return cls(path, _same_run(path, known, config, provenance), "finished", None)
+            return cls(path, same_run(path, known, config, provenance), "finished", None)
         _make(path)
         lock = FolderLock(path)
         try:
             known = run_json(path)  # read again: it may have been written before the lock was ours
             if known:
-                return cls._resume(path, _same_run(path, known, config, provenance), provenance, lock)
+                return cls._resume(path, same_run(path, known, config, provenance), provenance, lock)
             run: dict[str, Any] = {"format": FORMAT, "id": name, "state": "running", "started": _now()}
             run |= {"finished": None, "config": config, "config_hash": config_hash(config), "options": options}
             run |= {"changed": changed, "tables": tables or {}, "wall_s": {}, "provenance": provenance}
@@ -130,7 +122,7 @@ class RunFolder:
         if decisions:  # first, since a scene is done once its rows are there
             write_decisions(path.with_suffix(".jsonl"), split, decisions)
         buffer = io.BytesIO()
-        pq.write_table(table, buffer)
+        pq.write_table(table, buffer, write_page_checksum=True)
         write_bytes(path, buffer.getvalue())
         self._scored[split] |= scenes
 
@@ -163,7 +155,7 @@ class RunFolder:
         metrics = finite(metrics)
         if table.num_rows:
             buffer = io.BytesIO()
-            pq.write_table(table, buffer)
+            pq.write_table(table, buffer, write_page_checksum=True)
             write_bytes(self.path / "rows.parquet", buffer.getvalue())
         merge_decisions(filter(Path.is_file, told), self.path / FILE)
         write_json(self.path / "metrics.json", metrics)
@@ -196,7 +188,7 @@ class RunRecord:
     """What a run's folder says of itself; all that tables and reports read."""
 
     path: Path
-    id: str
+    id: str  # its own; of a run that a merge kept beside another of the same id, with a mark behind it
     config: dict[str, Any]
     options: dict[str, Any]  # every option of the recipe, with the value it had
     tables: dict[str, Any]  # the recipe's tables, as in recipe.yaml
@@ -211,12 +203,25 @@ class RunRecord:
     weights_hash: str | None = None  # of what answered; None: it learns nothing, or the run is from before it was kept
 
 
-def read_runs(root: Path) -> list[RunRecord]:
-    """Every run below `root`, by id. Folders without a run.json of ours are passed over; UserError for a broken one."""
+def read_runs(root: Path, passed_over: list[str] | None = None) -> list[RunRecord]:
+    """Every run below `root`, by id. Folders without a run.json of ours, and hidden ones, are passed over.
+
+    UserError for a broken run; where `passed_over` is given, its one line goes there, and the other runs are read.
+    """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"{root}: no such folder of results. Name the folder that holds your runs, such as results/.")
-    return sorted((_record(path, run) for path, run in _walk(root)), key=lambda run: (run.id, str(run.path)))
+    records = []
+    for path, found in _walk(root):
+        try:
+            if isinstance(found, UserError):
+                raise found
+            records.append(_record(path, found))
+        except UserError as error:
+            if passed_over is None:
+                raise
+            passed_over.append(str(error))
+    return sorted(records, key=lambda run: (run.id, str(run.path)))
 
 
 def read_rows(folder: Path) -> dict[str, np.ndarray]:
@@ -224,40 +229,49 @@ def read_rows(folder: Path) -> dict[str, np.ndarray]:
 
     UserError where it has none (statistics of labels alone), or where they cannot be read or are no figures.
     """
-    folder = Path(folder)
-    if not (folder / "rows.parquet").is_file():
-        raise UserError(f"{folder}: holds no rows (no rows.parquet). Name a finished run that was scored.")
-    columns = _columns(_read_parquet(folder / "rows.parquet"))
-    check_rows(folder / "rows.parquet", columns)
-    names = renamed(run_json(folder) or {"format": FORMAT})
+    columns = _columns(row_table(folder))
+    names = renamed(run_json(Path(folder)) or {"format": FORMAT})
     for old, new in names.items():
         columns["metric"][columns["metric"] == old] = new
     return columns
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for folder, subfolders, files in os.walk(root):
-        subfolders.sort()
-        if "run.json" not in files:
-            continue
-        run = run_json(Path(folder))
-        if run is not None:
+def row_table(folder: Path) -> pa.Table:
+    """The rows of a finished run as they lie on disk. Raises as `read_rows` does."""
+    file = Path(folder) / "rows.parquet"
+    if not file.exists():
+        raise UserError(f"{folder}: holds no rows (no rows.parquet). Name a finished run that was scored.")
+    table = _read_parquet(file)
+    check_rows(file, table)
+    return table
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, dict[str, Any] | UserError]]:
+    """Every folder of a run with its run.json, or with what is wrong with that."""
+    for folder, subfolders, _ in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        found: dict[str, Any] | UserError | None
+        try:
+            found = run_json(Path(folder))
+        except UserError as error:
+            found = error
+        if found is not None:
             subfolders.clear()  # a run holds no runs
-            yield Path(folder), run
+            yield Path(folder), found
 
 
 def _record(path: Path, run: Mapping[str, Any]) -> RunRecord:
     finished = run["state"] == "finished"
     return RunRecord(
         path=path,
-        id=run["id"],
+        id=own_id(path, run),
         config=config_now(run),
         options=run.get("options") or {},
         tables=tables_now(run.get("tables") or {}, renamed(run)),
         state="finished" if finished else "running" if locked(path) else "interrupted",
         provenance=run.get("provenance") or {},
         metrics=_metrics(path, run) if finished else {},
-        wall_s=run.get("wall_s") or {},
+        wall_s={stage: seconds for stage, seconds in (run.get("wall_s") or {}).items() if seconds is not None},
         cost=run.get("cost") or {},
         changed=run.get("changed"),
         started=run.get("started"),
@@ -273,17 +287,6 @@ def _metrics(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     return {split: {names.get(name, name): held for name, held in own.items()} for split, own in metrics.items()}
 
 
-def _same_run(path: Path, run: dict[str, Any], config: dict[str, Any], provenance: dict[str, Any]) -> dict[str, Any]:
-    if run["config_hash"] != config_hash(config):
-        raise UserError(f"{path}: holds a run of another configuration. Move it away.")
-    for name, what in (("corpus_hash", "corpus content"), ("parts_hash", "what training is mixed of")):
-        had, has = (facts.get(name) for facts in (run.get("provenance") or {}, provenance))
-        if had and has and had != has:
-            sounds = f"{what} {str(had)[:8]}, now {str(has)[:8]}"
-            raise UserError(f"{path}: was made from other sounds ({sounds}). Move it away, then run again.")
-    return run
-
-
 def _schema() -> pa.Schema:
     import pyarrow as pa
 
@@ -295,9 +298,9 @@ def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        return pq.ParquetFile(path, page_checksum_verification=True).read(columns=None if columns is None else list(columns))
+    except (OSError, ValueError, NotImplementedError, KeyError, MemoryError) as error:  # as Arrow's errors are all called
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(f"{path}: cannot be read: {reason}. Remove it and run again, or restore it.") from error
 
 

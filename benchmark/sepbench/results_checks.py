@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -12,25 +15,60 @@ import numpy as np
 from sepbench.errors import UserError
 from sepbench.results_format import FORMAT, RENAMED
 from sepbench.scene import Row
-from sepbench.storage import read_json
+from sepbench.storage import as_yaml, finite, read_json
 
 REMEDY = "Restore it, or run again in another folder."
 KEYS = ("id", "config", "config_hash", "state")  # without these a run.json is none
+BESIDE = ("config.yaml", "metrics.json")  # what lies beside a run.json of ours once the run is finished
 NUMBERS = ("mean", "std", "median", "n", "scenes", "undefined")
-PARTS = ("config", "task", "options", "tables", "provenance", "wall_s", "cost")
+STATES = ("running", "finished")
+BEYOND = 1e30  # no figure is as large: the statistics are sums in float32
+MARK = "~"  # between the id of a run and what tells it from another run of that id, in the name of its folder
+COLUMNS = {  # of a column of Row by its type: what it holds, and how Arrow calls that
+    "str": ("text", "(large_)?string|dictionary"), "int": ("whole numbers", "u?int"), "float": ("numbers", "u?int|float|double"),
+}
+KINDS: dict[str, tuple[type, ...]] = {  # what those who read a run.json rely on; only with ! behind it may it not be None
+    "a mapping": (Mapping,), "a list": (list,), "a number": (int, float), "text": (str,), "a list or `classes`": (list,),
+}
+SHAPE = {
+    "id": "text", "config_hash": "text", "state": "text", "started": "text", "finished": "text", "weights_hash": "text",
+    "config": "a mapping", "options": "a mapping", "changed": "a mapping", "tables": "a mapping", "wall_s": "a mapping",
+    "provenance": "a mapping", "cost": "a mapping", "config.task": "a mapping", "wall_s.*": "a number",
+    "tables.*": "a mapping!", "tables.*.title": "text", "tables.*.metric": "text!", "tables.*.note": "text",
+    "tables.*.split": "text", "tables.*.when": "a mapping", "tables.*.rows": "a list!", "tables.*.rows.*": "a mapping!",
+    "tables.*.columns": "a list or `classes`", "tables.*.columns.*": "a mapping!", "tables.*.published": "a mapping",
+    "tables.*.published.paper": "text", "tables.*.published.table": "text", "tables.*.rows.*.when": "a mapping",
+    "tables.*.columns.*.when": "a mapping", "cost.parameters": "a number", "cost.macs_per_s": "a number",
+    "cost.real_time_factor": "a number", "cost.peak_memory_mb": "a number", "cost.peak_memory_of": "text",
+    "cost.training_scenes": "a number", "provenance.corpus_hash": "text", "provenance.recipe_folder": "text",
+    "provenance.scenes_hash": "a mapping", "provenance.scenes_hash.*": "text", "provenance.splits": "a mapping",
+    "provenance.packages": "a mapping", "provenance.machine": "a mapping", "provenance.recordings": "a mapping",
+    "provenance.recordings.*": "a list", "provenance.audit": "a mapping", "provenance.audit.verdict": "text",
+    "provenance.audit.shared": "a mapping", "provenance.audit.shared.*": "a mapping",
+}  # fmt: skip
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """A hash of the resolved configuration that does not depend on the order of its keys."""
+    text = json.dumps(finite(config), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def run_json(folder: Path) -> dict[str, Any] | None:
-    """The run.json of `folder`; None where there is none or it is not of a run of ours."""
-    path = folder / "run.json"
-    if not path.is_file():
+    """The run.json of `folder`; None where there is none or it is not of a run of ours. UserError where it is broken."""
+    path, is_ours = folder / "run.json", all((folder / name).exists() for name in BESIDE)
+    if not path.exists():
+        if is_ours:
+            raise UserError(f"{path}: not there, though {' and '.join(BESIDE)} are. Restore it, or move its folder away.")
         return None
     run = read_json(path)
     if not isinstance(run, dict) or "format" not in run:
+        if is_ours:
+            raise UserError(f"{path}: no format in it. Restore it, or move its folder away.")
         return None
     if run["format"] not in (FORMAT, *RENAMED):
         raise UserError(
-            f"{path}: written by format {run['format']}; this sepbench reads format {FORMAT}. "
+            f"{path}: written by format {_short(run['format'])}; this sepbench reads format {FORMAT}. "
             "Use the sepbench that wrote it, or move it away."
         )
     check_run(path, run)
@@ -38,14 +76,90 @@ def run_json(folder: Path) -> dict[str, Any] | None:
 
 
 def check_run(path: Path, run: Mapping[str, Any]) -> None:
-    """UserError naming the file `path` where a run.json lacks what makes it one, or holds something else there."""
-    if missing := [key for key in KEYS if key not in run]:
+    """UserError naming the file `path` where a run.json lacks what makes it one, or holds something else there.
+
+    So it is where its configuration was changed afterwards: in it, in its folder's name, or in config.yaml beside it.
+    """
+    if missing := [key for key in KEYS if run.get(key) is None]:
         raise UserError(f"{path}: no {', '.join(missing)} in it. Restore it, or move its folder away.")
-    config = run["config"]
-    held = {**run, "task": config.get("task") if isinstance(config, Mapping) else None}
-    for name in PARTS:
-        if not isinstance(held.get(name), Mapping) and (name == "config" or held.get(name) is not None):
-            raise UserError(f"{path}: {name} is {_short(held[name])}, not a mapping. Restore it, or move its folder away.")
+    for name, kind in SHAPE.items():
+        for where, held in _held(run, name.split(".")):
+            if not _is(held, kind):
+                raise UserError(f"{path}: {where} is {_short(held)}, not {kind.rstrip('!')}. "
+                                "Restore it, or move its folder away.")  # fmt: skip
+    if run["state"] not in STATES:
+        raise UserError(f"{path}: state is {_short(run['state'])}, not {' or '.join(STATES)}. "
+                        "Restore it, or move its folder away.")  # fmt: skip
+    _check_hash(path, run)
+
+
+def own_id(folder: Path, run: Mapping[str, Any]) -> str:
+    """The run's id, or the name of its folder where that tells it from another run of the same id."""
+    return folder.name if folder.name.startswith(f"{run['id']}{MARK}") else str(run["id"])
+
+
+def same_run(
+    path: Path, run: dict[str, Any], config: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    """`run`, which is to be gone on with. UserError where it is of another configuration or of other sounds."""
+    if run["config_hash"] != config_hash(config):
+        raise UserError(f"{path}: holds a run of another configuration. Move it away.")
+    for name, what in (("corpus_hash", "corpus content"), ("parts_hash", "what training is mixed of")):
+        had, has = (facts.get(name) for facts in (run.get("provenance") or {}, provenance))
+        if had and has and had != has:
+            sounds = f"{what} {str(had)[:8]}, now {str(has)[:8]}"
+            raise UserError(f"{path}: was made from other sounds ({sounds}). Move it away, then run again.")
+    return run
+
+
+def _check_hash(path: Path, run: Mapping[str, Any]) -> None:
+    """UserError where the configuration is not that of which the run's hash, its id, its folder or config.yaml tell."""
+    found, folder = config_hash(run["config"]), path.resolve().parent.name
+    named = re.fullmatch(rf"{re.escape(run['id'][:-8])}([0-9a-f]{{8}})({MARK}.*)?", folder)
+    wrong = [f"{what} {hash_}" for what, hash_ in (
+        ("config_hash is", run["config_hash"][:8]), ("the id ends with", run["id"][-8:]),
+        ("its folder with", named[1] if named else found[:8])) if hash_ != found[:8]]  # fmt: skip
+    if wrong or run["config_hash"] != found:
+        raise UserError(f"{path}: the configuration in it has the hash {found[:8]}, but {', '.join(wrong) or 'another'}: one "
+                        "of them was changed. Restore it, or run again in another folder.")
+    told = path.with_name("config.yaml")
+    if told.exists() and not _tells(told, run["config"]):
+        raise UserError(f"{told}: does not say what run.json does: one of them was changed. {REMEDY}")
+
+
+def _tells(file: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a config.yaml holds `config`; it is parsed only where its text is not as this version writes it."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    if text == as_yaml(finite(config)):
+        return True
+    import yaml
+
+    try:
+        return bool(finite(yaml.safe_load(text)) == finite(config))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return False
+
+
+def _held(held: Any, names: Sequence[str], above: str = "") -> Iterator[tuple[str, Any]]:
+    """What lies at a path in nested mappings, with the path; `*` is every name there."""
+    if not names:
+        yield above, held
+    elif isinstance(held, list) and names[0] == "*":
+        yield from (found for i, item in enumerate(held) for found in _held(item, names[1:], f"{above}.{i}"))
+    elif isinstance(held, Mapping):
+        for name in held if names[0] == "*" else [names[0]]:
+            yield from _held(held.get(name), names[1:], f"{above}.{name}".lstrip("."))
+
+
+def _is(held: Any, kind: str) -> bool:
+    if held is None:
+        return not kind.endswith("!")
+    if kind == "a number":
+        return _is_number(held)
+    return isinstance(held, KINDS[kind.rstrip("!")]) or (kind.endswith("`classes`") and held == "classes")
 
 
 def check_metrics(path: Path, metrics: Any) -> None:
@@ -65,22 +179,24 @@ def check_metrics(path: Path, metrics: Any) -> None:
                     _check_entry(path, f"{where}.{part}", entry)
 
 
-def check_rows(path: Path, columns: Mapping[str, np.ndarray]) -> None:
-    """UserError naming the file `path` where a column of Row is absent, or holds what is no figure: text, NaN, infinity."""
-    if missing := [field.name for field in fields(Row) if field.name not in columns]:
+def check_rows(path: Path, table: Any) -> None:
+    """UserError naming the file `path` where a column of Row is absent, or holds what is no figure: text, NaN, infinity.
+
+    `table`: Arrow's, as `path` holds it.
+    """
+    if missing := [field.name for field in fields(Row) if field.name not in table.column_names]:
         raise UserError(f"{path}: no column {', '.join(missing)} in it. {REMEDY}")
     for field in fields(Row):
-        column = columns[field.name]
-        kinds = {"str": "O", "int": "iu", "float": "fiu"}[str(field.type)]
-        of_text = field.type == "str" and not set(map(type, column.tolist())) <= {str}
-        if column.dtype.kind not in kinds and len(column) or of_text:
-            wanted = {"str": "text", "int": "whole numbers", "float": "numbers"}[str(field.type)]
+        column, (wanted, kinds) = table.column(field.name), COLUMNS[str(field.type)]
+        empty = column.null_count if field.type != "float" else 0  # an empty number is NaN: told below
+        if len(column) and (empty or not re.match(kinds, str(column.type))):
             raise UserError(f"{path}: column {field.name} does not hold {wanted} throughout. {REMEDY}")
     for name in ("value", "weight"):
-        bad = np.flatnonzero(~np.isfinite(columns[name].astype(float)))
+        values = table.column(name).to_numpy()
+        bad = np.flatnonzero(~(abs(values.astype(float)) < BEYOND))
         if len(bad):
-            first = "/".join(str(columns[part][bad[0]]) for part in ("split", "scene", "metric"))
-            raise UserError(f"{path}: {name} is {columns[name][bad[0]]} in {len(bad)} of {len(columns[name])} rows, "
+            first = "/".join(str(table.column(part)[int(bad[0])].as_py()) for part in ("split", "scene", "metric"))
+            raise UserError(f"{path}: {name} is {values[bad[0]]} in {len(bad)} of {len(values)} rows, "
                             f"{first} the first; only finite numbers are figures. {REMEDY}")  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def read_decisions(folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
     UserError naming file and line where one is no decisions of a scene.
     """
     file = Path(folder) / FILE
-    lines = _read(file) if file.is_file() else []
+    lines = _read(file) if file.exists() else []
     return {(line["split"], line["scene"]): line["decisions"] for line in lines}
 
 
@@ -58,7 +58,7 @@ def _read(file: Path) -> list[dict[str, Any]]:
 def _line(file: Path, number: int, text: str) -> dict[str, Any]:
     try:
         line = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         line = None
     if isinstance(line, dict) and all(isinstance(line.get(name), str) for name in ("split", "scene")):
         decisions = line.get("decisions")

@@ -55,7 +55,7 @@ def read_json(path: Path) -> Any:
     """What `write_json` wrote. UserError naming the file where it cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not JSON ({error})"
         raise UserError(f"{path}: cannot be read: {reason}. Restore it, or move its folder away.") from error
 

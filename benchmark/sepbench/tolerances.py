@@ -6,6 +6,7 @@
       missed: 0 sources                # 0 as well where it is not written
     recipes:
       weak_label: {si_sdri: 1.0 dB}    # over the default; null: not gated
+      weak_label on common: {si_sdri: 1.5 dB}  # over that, for the runs on this task
     classes:                           # the same two parts, for the figure of each class
       default: {si_sdri: 2.0 dB}
 """
@@ -24,6 +25,7 @@ from sepbench.metrics import EVENTS, GROUPS, METRICS
 from sepbench.recipe_yaml import read_yaml
 
 FILE = "tolerances.yaml"
+ON = " on "  # between a recipe and its task, where a tolerance is for its runs on that task alone
 COUNTED = "sources"  # the unit of what is counted: missed, extra and so on
 # No mean counts a source that nobody answered: who leaves out the hard ones would look better. So these are always gated.
 ALWAYS: dict[str, float | None] = {"missed": 0.0, "missed_by_label": 0.0}
@@ -35,14 +37,15 @@ Values = Mapping[str, float | None]  # metric -> tolerance in its unit; None: no
 
 @dataclass(frozen=True)
 class Level:
-    """Tolerances of all recipes, and of some over those."""
+    """Tolerances of all recipes, of some over those, and of some on one of their tasks over these."""
 
     default: Values = field(default_factory=dict)
     recipes: Mapping[str, Values] = field(default_factory=dict)
 
-    def of(self, recipe: str, metric: str) -> float | None:
-        """The tolerance of a figure, in its unit; None: it is not gated."""
-        return {**self.default, **self.recipes.get(recipe, {})}.get(metric)
+    def of(self, runs: str, metric: str) -> float | None:
+        """The tolerance of a figure of `runs`, RECIPE or RECIPE on TASK, in its unit; None: it is not gated."""
+        recipe = runs.partition(ON)[0]
+        return {**self.default, **self.recipes.get(recipe, {}), **self.recipes.get(runs, {})}.get(metric)
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,21 @@ class Tolerances:
     classes: Level = field(default_factory=Level)  # of the figures of each class
 
 
+def names_of(recipe: str, task: str) -> tuple[str, str]:
+    """What a tolerances.yaml may call runs of a recipe on a task: the recipe alone, or with its task."""
+    return recipe, f"{recipe}{ON}{task}"
+
+
 def unit_of(metric: str) -> str:
     """dB, ratio or sources."""
     return COUNTED if metric in EVENTS else METRICS[metric].unit
 
 
 def read_tolerances(path: Path, recipes: Iterable[str]) -> Tolerances:
-    """The tolerances in `path`. UserError, one line, for what is no YAML, no metric, none of `recipes`, or no tolerance."""
+    """The tolerances in `path`. UserError, one line, for what is no YAML, no metric, none of `recipes`, or no tolerance.
+
+    `recipes`: all that may be named there, as `names_of` has it.
+    """
     try:
         found = read_yaml(path.read_text(encoding="utf-8"))
         parts = _mapping(found, "the file", ("default", "recipes", "classes"), "part")
@@ -152,6 +163,7 @@ _TAIL = """\
   # missed: 0 sources   # references that nobody answers; 0 where it is not written, since no mean counts them
 # recipes:              # over the default: what a recipe's own training scatters over seeds, with the reason beside it
 #   weak_label: {si_sdri: 1.0 dB}
+#   weak_label on common: {si_sdri: 1.5 dB}  # over that, on one of its tasks
 # classes:              # the same for the figure of each class; without it classes are shown, not gated
 #   default: {si_sdri: 2.0 dB}
 """
