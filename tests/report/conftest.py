@@ -15,6 +15,11 @@ from sepbench.report import history, masks, scatter, scene_picture
 from sepbench.report.style import LOOK
 
 
+@pytest.fixture(autouse=True, scope="module")
+def unpainted() -> None:
+    """Here figures are painted."""
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The figures that a test has drawn, by file name. They are looked at and not written, which takes most of the time."""

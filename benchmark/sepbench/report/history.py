@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,9 @@ def draw_history(folder: Path, out: Path | None = None, order: Sequence[str] = (
     figure that is missing or not finite leaves a gap. UserError, naming the file, where it has no steps, or no epochs
     and accuracy was logged.
     """
-    read = [_read(file) for file in folder.glob("history-*.csv")]
-    stages = [stage for stage in read if {"lr", "train_loss", "valid_loss"} & stage.figures.keys()]
+    stages = read_stages(folder, order)
     if not stages:
         return False
-    place = {name: i for i, name in enumerate(order)}
-    stages.sort(key=lambda stage: (place.get(stage.name, len(place)), stage.name))
     rows = _rows(stages)
     n_columns = max(len(row) for row in rows)
     path = (out or folder / "figures") / "training.png"
@@ -76,6 +73,20 @@ def draw_history(folder: Path, out: Path | None = None, order: Sequence[str] = (
                     panel.grid(axis="y", color=GRID, linewidth=0.6)
                     row[i](panel)
     return True
+
+
+def read_stages(folder: Path, order: Sequence[str] = ()) -> list[Stage]:
+    """The stages of `folder`/history-<stage>.csv that logged a loss or a learning rate, in order as `draw_history` has it."""
+    read = [_read(file) for file in folder.glob("history-*.csv")]
+    stages = [stage for stage in read if {"lr", "train_loss", "valid_loss"} & stage.figures.keys()]
+    place = {name: i for i, name in enumerate(order)}
+    return sorted(stages, key=lambda stage: (place.get(stage.name, len(place)), stage.name))
+
+
+def draw_losses(stage: Stage, panel: Any, most: int) -> None:
+    """Losses and learning rate over steps, a point for every so many epochs that there are at most `most`."""
+    every = -(-len(stage.figures["step"]) // most)
+    _draw_plain(replace(stage, figures={name: values[::every] for name, values in stage.figures.items()}), panel)
 
 
 def _read(file: Path) -> Stage:

@@ -42,11 +42,7 @@ def write_scene(
     UserError where the estimate's trace is not as `sepbench.report` has it.
     """
     rate_hz = scene.mixture.sample_rate_hz
-    references = _named("reference", [source.label for source in scene.sources], [each.audio for each in scene.sources])
-    found = [] if estimate.sources is None else list(estimate.sources)
-    estimates = _named("estimate", estimate.labels or [""] * len(found), found)
-    by_label = classes is not None and found != [] and estimate.labels is not None and tuple(estimate.labels) == tuple(classes)
-    pairs = _by_label(references, estimates) if by_label else _by_separation(references, estimates)
+    references, estimates, pairs, by_label = paired(scene, estimate, classes)
     names = [in_words(each.name)[:1].lower() + in_words(each.name)[1:] for each in estimates]
     shown = [j for _, j in pairs if j is not None]
     masks = read_masks(estimate.trace, names, [*shown, *(j for j in range(len(estimates)) if j not in shown)])
@@ -62,6 +58,18 @@ def write_scene(
 
 
 Places = list[tuple[int | None, int | None]]  # (reference, estimate), one of them None where it has no partner
+
+
+def paired(
+    scene: Scene, estimate: Estimate, classes: Sequence[str] | None
+) -> tuple[list[Sound], list[Sound], Places, bool]:
+    """References, estimates, which of them stand side by side, and whether that is by label (as `write_scene` says)."""
+    references = _named("reference", [source.label for source in scene.sources], [each.audio for each in scene.sources])
+    found = [] if estimate.sources is None else list(estimate.sources)
+    estimates = _named("estimate", estimate.labels or [""] * len(found), found)
+    by_label = classes is not None and found != [] and estimate.labels is not None and tuple(estimate.labels) == tuple(classes)
+    pairs = _by_label(references, estimates) if by_label else _by_separation(references, estimates)
+    return references, estimates, pairs, by_label
 
 
 def _by_label(references: list[Sound], estimates: list[Sound]) -> Places:

@@ -7,6 +7,14 @@ from typing import Any
 
 SHARED_POOL = "shared_pool"  # the protocol of a task whose training and test draw on the same clips (tasks/splits.py)
 
+METRICS = {"si_sdri": "SI-SDRi", "si_sdri_by_label": "SI-SDRi by label", "si_sdr": "SI-SDR", "snr": "SNR", "snri": "SNRi"}
+METRICS |= {"ca_sdri": "CA-SDRi", "capi_sdri": "CAPI-SDRi"}
+
+
+def metric_words(name: str) -> str:
+    """A metric as tables call it, without its unit: si_sdri -> SI-SDRi, class_accuracy -> class accuracy."""
+    return METRICS.get(name, name.replace("_", " "))
+
 
 def run_words(config: Mapping[str, Any], split: str) -> str:
     """The method, its profile, the corpus, whether clips are shared, and the split; an oracle cannot be overlooked."""
