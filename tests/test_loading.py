@@ -36,7 +36,7 @@ def clean_imports(monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield
     for name in set(sys.modules) - before:
-        if name.startswith(("contest", "other")):
+        if name.startswith(("contest", "other", "sepbench_", "json_", "museval_")):
             del sys.modules[name]
 
 
@@ -86,3 +86,16 @@ def test_a_missing_file_or_class_is_named_with_the_nearest(tmp_path):
         load_from(folder, "metod.py", "Answer")
     with pytest.raises(UserError, match="no class Anser. Did you mean 'Answer'"):
         load_from(folder, "method.py", "Anser")
+
+
+def test_a_folder_above_that_bears_an_installed_name_hides_no_installed_package(tmp_path):
+    for above in ("sepbench", "json", "museval"):
+        found = load_from(write(tmp_path / above / "method"), "method.py", "Answer")
+        assert found().value == 3 and found.__module__ == f"{above}_.method.method"
+    assert sys.modules["sepbench"].__file__ and "sepbench_" in sys.modules
+
+
+def test_the_files_of_an_installed_package_keep_its_name(tmp_path, monkeypatch):
+    folder = write(tmp_path / "contest" / "alpha")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert load_from(folder, "method.py", "Answer", "contest.alpha").__module__ == "contest.alpha.method"

@@ -12,14 +12,15 @@ from pathlib import Path
 from sepbench.errors import UserError, nearest
 
 
-def load_from(folder: Path, path: str, name: str) -> type:
+def load_from(folder: Path, path: str, name: str, package: str | None = None) -> type:
     """The class `name` of the file `path` in `folder`, imported as part of a package called after parent and folder.
 
-    UserError with the nearest match where there is no such file or class; what the file itself raises goes through.
+    `package`: the importable name of the folder, where it is part of an installed package. UserError with the nearest
+    match where there is no such file or class; what the file itself raises goes through.
     """
     if not (folder / path).is_file():
         raise UserError(f"there is no file {path}.{nearest(path, [file.name for file in folder.glob('*.py')])}")
-    module = importlib.import_module(".".join([_package(folder), *Path(path).with_suffix("").parts]))
+    module = importlib.import_module(".".join([package or _package(folder), *Path(path).with_suffix("").parts]))
     found = getattr(module, name, None)
     if not isinstance(found, type):
         known = [key for key, value in vars(module).items() if isinstance(value, type)]
@@ -33,6 +34,9 @@ def _package(folder: Path) -> str:
     Spawned processes find it again, to unpickle, because the folder above is on the search path, last.
     """
     parent = re.sub(r"\W", "_", folder.parent.name) or "root"
+    known = importlib.util.find_spec(parent)
+    if known is not None and known.origin is not None:
+        parent += "_"  # what is installed under that name stays what it is
     if parent not in sys.modules:
         _register(parent, folder.parent, None)
     name = f"{parent}.{folder.name}"

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as altered
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
 
+from sepbench.catalogue import Found, find
 from sepbench.errors import UserError, nearest
 from sepbench.loading import load_from
-from sepbench.recipe_yaml import FILE, content_of, first_complaint, nearest_recipe, parsed, read_yaml
+from sepbench.recipe_check import check_recipe
+from sepbench.recipe_yaml import FILE, content_of, first_complaint, parsed, read_yaml
 from sepbench.schema import (
-    OPTION_NAME,
     Cell,
     Inner,
     LabelsSeen,
@@ -40,7 +41,7 @@ SETTABLE = ("params", "train", "sizes", "task")
 # options of `sepbench run` itself, which no recipe may take
 RESERVED = (
     "profile", "task", "table", "data", "corpus", "set", "metrics", "seed", "results", "again", "device",
-    "threads", "inner", "help",
+    "threads", "inner", "budget", "help",
 )  # fmt: skip
 
 
@@ -56,19 +57,25 @@ class Recipe(Part):
     labels_seen: LabelsSeen = "frame"
     task: str
     other_tasks: list[str] = Field(default_factory=list)  # on which it runs too, where --task says so
+    on_tasks: dict[str, dict[str, Any]] = Field(default_factory=dict)  # task -> params whose defaults are others there
     params: dict[str, Option] = Field(default_factory=dict)
     task_params: dict[str, TaskOption] = Field(default_factory=dict)
     variants: list[Variant] = Field(default_factory=list)
     profiles: dict[ProfileName, Profile] = Field(min_length=1)
     inner: Inner | None = None
     tables: dict[str, Table] = Field(default_factory=dict)
-    _folder: Path = PrivateAttr(default=Path())
+    _found: Found = PrivateAttr(default=Found("", Path(), ""))
     _as_written: Recipe | None = PrivateAttr(default=None)
 
     @property
     def folder(self) -> Path:
         """Where the recipe lies."""
-        return self._folder
+        return self._found.folder
+
+    @property
+    def found(self) -> Found:
+        """By which name it was found, and whether as part of a package."""
+        return self._found
 
     @property
     def own_task(self) -> str:
@@ -89,7 +96,7 @@ class Recipe(Part):
             there = {name: {"default": reach(chosen, option.path)} for name, option in own.items()}
             own = {name: option.model_copy(update=there[name]) for name, option in own.items()}
         recipe = written.model_copy(update={"task": task, "task_params": own})
-        recipe._folder, recipe._as_written = self._folder, written
+        recipe._found, recipe._as_written = self._found, written
         return recipe
 
     @property
@@ -116,7 +123,7 @@ class Recipe(Part):
             )
         declared = {name: option.default for name, option in self.options.items()}
         params = {name: value for name, value in self.profiles[profile].params.items() if name in declared}
-        return self.read({**declared, **params})
+        return self.read({**declared, **params, **self.on_tasks.get(self.task, {})})
 
     def resolve(
         self, profile: str, options: Mapping[str, Any] | None = None, sets: Sequence[str] = (),
@@ -193,7 +200,7 @@ class Recipe(Part):
         if claim["learns_from"] is None:
             del claim["learns_from"]  # it follows from the supervision
         return {
-            "recipe": self.folder.name, "name": self.name, "kind": self.kind,
+            "recipe": self.found.name, "name": self.name, "kind": self.kind,
             "paper": self.paper.model_dump(exclude_none=True) if self.paper else None, "profile": profile, **claim,
             "params": {name: values[name] for name in self.params},
             "train": chosen.train, "sizes": chosen.sizes, "task": task,
@@ -243,16 +250,14 @@ class Recipe(Part):
         return {name: table.model_dump(exclude_none=True) for name, table in self.tables.items()}
 
 
-def load_recipe(folder: Path | str) -> Recipe:
-    """The recipe in `folder`. UserError with file, key and nearest match where it is missing or wrong."""
-    folder = Path(folder)
-    file = folder / FILE
-    if not file.is_file():
-        raise UserError(f"{folder}: no recipe there (no {FILE}).{nearest_recipe(folder)}")
+def load_recipe(folder: Path | str | Found) -> Recipe:
+    """The recipe in `folder`, or of that name. UserError with file, key and nearest match where it is missing or wrong."""
+    found = folder if isinstance(folder, Found) else find(folder)
+    file = found.folder / FILE
     try:
         recipe = Recipe.model_validate(read_yaml(file.read_text(encoding="utf-8")))
-        recipe._folder = folder.resolve()
-        _check(recipe)
+        recipe._found = altered(found, folder=found.folder.resolve())
+        check_recipe(recipe, RESERVED)
     except UnicodeDecodeError:
         raise UserError(f"{file}: not YAML: it is not UTF-8 text. Save it as UTF-8.") from None
     except ValidationError as error:
@@ -262,52 +267,11 @@ def load_recipe(folder: Path | str) -> Recipe:
     return recipe.on(recipe.task) if recipe.other_tasks else recipe
 
 
-def _check(recipe: Recipe) -> None:
-    """What pydantic cannot see: that every name and value that the file uses is one that it declares."""
-    if not recipe.folder.name.isidentifier():
-        raise UserError(f"folder '{recipe.folder.name}' must be an importable word: letters, digits, underscores.")
-    for name in [*recipe.params, *recipe.task_params]:
-        if not re.fullmatch(OPTION_NAME, name) or name in RESERVED:
-            raise UserError(f"{name}: an option's name is lower case, and none of {', '.join(RESERVED)}.")
-    if both := set(recipe.params) & set(recipe.task_params):
-        raise UserError(f"{both.pop()}: stands in params and in task_params; keep one.")
-    for path in [option.path for option in recipe.task_params.values()] if recipe.other_tasks else ():
-        _check_path(recipe, path)
-    for name, option in recipe.options.items():
-        group = "params" if name in recipe.params else "task_params"
-        option.read(f"{group}.{name}.default", option.default)
-    for name, profile in recipe.profiles.items():
-        recipe.read(profile.params, f"profiles.{name}.params.")
-    claims: list[Recipe | Variant] = [recipe, *recipe.variants]
-    if any(part.learns_from and part.supervision != "oracle" for part in claims):
-        raise UserError("learns_from: says what an oracle learns from. Leave it away where supervision is another.")
-    for i, variant in enumerate(recipe.variants):
-        recipe.read(variant.when, f"variants[{i}].when.")
-    for name, table in recipe.tables.items():
-        cells = [*table.rows, *([] if table.columns == "classes" else table.columns)]
-        for when in [table.when, *(cell.when for cell in cells)]:
-            recipe.read(when, f"tables.{name}: when.")
-        headings = [] if table.columns == "classes" else [column.published for column in table.columns]
-        for heading in itertools.chain.from_iterable(row.columns or () for row in table.rows):
-            if heading not in headings:
-                close = nearest(heading, filter(None, headings))
-                raise UserError(f"tables.{name}: rows: columns: there is no '{heading}'.{close}")
-
-
-def _check_path(recipe: Recipe, path: str) -> None:
-    """UserError where none of the recipe's tasks has a setting of that path."""
-    from sepbench.tasks import load_task
-
-    tasks = [recipe.task, *recipe.other_tasks]
-    if not any(has(load_task(task, {}), path) for task in tasks):
-        raise UserError(f"task_params: none of {', '.join(tasks)} has '{path}'.")
-
-
 def load_class(recipe: Recipe) -> type:
     """The class that recipe.yaml's `method` names. UserError where the file or the class is not there."""
     path, _, name = recipe.method.partition(":")
     try:
-        return load_from(recipe.folder, path, name)
+        return load_from(recipe.folder, path, name, recipe.found.package)
     except UserError as error:
         raise UserError(f"{recipe.folder / FILE}: method: {error}") from None
 

@@ -69,17 +69,3 @@ def first_complaint(error: ValidationError) -> str:
         close = nearest(found["input"], re.findall(r"[a-z]+", said))
         said = f"got {found['input']!r}; {said[0].lower()}{said[1:]}.{close}"
     return f"{where}: {said}" if where else said
-
-
-def nearest_recipe(folder: Path) -> str:
-    """The recipe that was probably meant: in the same parent, or in recipes/ and baselines/ here."""
-    parents = dict.fromkeys([folder.parent, Path("recipes"), Path("baselines")])
-    known = {str(file.parent): file.parent.name for parent in parents for file in sorted(parent.glob(f"*/{FILE}"))}
-    for path, name in known.items():
-        if name == folder.name:
-            return f" Did you mean '{path}'?"
-    close = nearest(folder.name, known.values())
-    matches = [path for path, name in known.items() if f"'{name}'" in close]
-    if matches:
-        return f" Did you mean '{matches[0]}'?"
-    return f" Known: {', '.join(known)}." if known else " Point at a folder that holds one, such as recipes/weak_label."
