@@ -139,6 +139,7 @@ def test_outputs_upside_down_fail_by_their_sign_alone(sounds: Path, strong: Path
     assert failing(tmp_path / "runs", reference) == {"sign_flipped"}
 
 
+@pytest.mark.slow
 def test_swapped_outputs_of_a_separator_that_was_taught_by_a_critic_fail_by_label_alone(
     sounds: Path, weak: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from sepbench.results import RunFolder
 from sepbench.results_decisions import read_decisions
 from sepbench.run_weights import content, parameters, weights_hash
 from sepbench.scene import Estimate, Mixture, Row, Scene, Source
+from sepbench.tasks import load_task
 
 ONE, FOUR = {"round": 1, "case": "I", "labels": ["dog_bark"]}, {"round": 1, "case": "IV", "capped": False}
 
@@ -110,7 +111,8 @@ def test_the_answers_decisions_are_those_of_the_scenes_whose_method_tells_any():
     method = SimpleNamespace(separate=lambda mixtures: [
         Estimate(sound[None], ("siren",), decisions=(ONE,) if mixture.id == "b" else None) for mixture in mixtures
     ])  # fmt: skip
-    config = {"supervision": "isolated", "task": {"classes": ["siren"], "metrics": ["si_sdr"], "minimum_active": 1}}
+    task = load_task("universal_pairs", {"classes": ["siren"], "metrics": ["si_sdr"]})
+    config = {"supervision": "isolated", "task": task}
     judged, decisions = sepbench.run.answer(method, scenes, config, "r", "test")
     assert {row.scene for row in judged} == {"a", "b"} and decisions == {"b": (ONE,)}
 

@@ -36,6 +36,11 @@ SMALL = [
 
 
 @pytest.fixture(autouse=True, scope="module")
+def unpainted() -> None:
+    """Here figures are painted."""
+
+
+@pytest.fixture(autouse=True, scope="module")
 def small_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A cache of its own."""
     with pytest.MonkeyPatch.context() as patch:

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 import sepbench.run
+import sepbench.run_fit
 from sepbench.errors import UserError
 from sepbench.judge import judge
 from sepbench.method import Batch, WeakBatch
@@ -203,7 +204,7 @@ def test_a_run_stopped_as_its_training_was_put_away_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sepbench.run, "write_json", stopped)
+        patch.setattr(sepbench.run_fit, "write_json", stopped)
         with pytest.raises(KeyboardInterrupt):
             go(sounds, tmp_path)
     half = go(sounds, tmp_path)
@@ -338,7 +339,7 @@ def test_weak_supervision_is_handed_batches_without_sources_and_strong_with(soun
         config, _ = recipe.resolve("quick", options, SETS, corpus="class_folders")
         task, learner = build_task(config["task"], {"class_folders": str(sounds)}), Learner()
         with pytest.raises(KeyboardInterrupt):
-            sepbench.run._fit(learner, config, task, tmp_path, {}, Watched())
+            sepbench.run.fit(learner, config, task, tmp_path, {}, Watched())
         assert [type(batch) for batch in learner.seen] == [kind, kind]
         times = {*learner.seen[0].events.on_s, *(learner.seen[0].events.off_s - 0.6)}
         assert (times == {0.0}) == (labels == "clip")

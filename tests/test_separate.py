@@ -270,9 +270,10 @@ def test_an_interrupted_call_leaves_nothing_behind(shares, tmp_path):
 
 def test_a_long_recording_needs_no_more_memory_than_a_short_one(shares, tmp_path):
     rate_hz, seconds, channels, classes = 48000, 240, 2, 3
+    second = tones(1, rate_hz, channels)
     with soundfile.SoundFile(tmp_path / "long.wav", "w", rate_hz, channels, subtype="PCM_16") as long:
         for _ in range(seconds):
-            long.write(tones(1, rate_hz, channels))
+            long.write(second)
     written(tmp_path, "short.wav", tones(0.9, rate_hz, channels), rate_hz)
     code = """
 from sepbench import machine

@@ -12,6 +12,7 @@ import numpy as np
 
 from sepbench.corpora.urbansound8k import UrbanSound8K
 from sepbench.errors import UserError
+from sepbench.home import checkout
 from sepbench.mixing.poisson import PoissonPlanner
 from sepbench.provenance import provenance
 from sepbench.results import RunFolder
@@ -86,7 +87,7 @@ def _write(metadata: Path, rate: float, scenes: int, folds: list[int], results: 
         "profile": "paper", "seed": 0, "supervision": "none", "labels_seen": "frame", "params": {}, "train": {}, "sizes": {},
         "task": task, "inner": None, "scenes": scenes,
     }  # fmt: skip
-    facts = provenance(Path(__file__).resolve().parents[2], {"run": 0}, {"hash": content, "clips": len(members)})
+    facts = provenance(checkout(), {"run": 0}, {"hash": content, "clips": len(members)})
     began_s = time.perf_counter()
     with RunFolder.open_or_create(results, config, {"lambda": rate}, TABLES, facts, {"lambda": rate}) as folder:
         if folder.state != "finished":

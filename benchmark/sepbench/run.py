@@ -10,21 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from sepbench.audit import audit_run
-from sepbench.cost import MEASURED, PeakMemory, measure_cost
+from sepbench.catalogue import registered
+from sepbench.cost import MEASURED, measure_cost
 from sepbench.devices import choose_device, device
 from sepbench.errors import UserError
+from sepbench.home import checkout, home
 from sepbench.judge import judge
-from sepbench.method import Method, Training, WeakTraining
+from sepbench.method import Method
 from sepbench.provenance import provenance
 from sepbench.recipe import Recipe, build, load_recipe
 from sepbench.results import RunFolder, RunRecord, read_runs, run_id
 from sepbench.results_decisions import Decisions
 from sepbench.results_format import learns_from
+from sepbench.run_fit import fit
 from sepbench.run_weights import content, parameters, weights_hash
 from sepbench.scene import Row, Scene
-from sepbench.storage import locked, read_json, write_json
+from sepbench.storage import locked
 from sepbench.tasks.splits import SHARED_POOL, split_clips
-from sepbench.tasks.task import Task, build_task
+from sepbench.tasks.task import Task, build_task, task_info
 
 CHUNK = 20  # scenes that are answered together; an interruption costs at most so many
 
@@ -45,7 +48,7 @@ def run_one(
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
             with _nothing_left_of_what_never_began(folder.path):
-                cost = _fit(method, config, task, folder.path, wall_s, progress)
+                cost = fit(method, config, task, folder.path, wall_s, progress)
             _score(method, config, task, folder, wall_s, progress)
             _keep(method, config, task, folder, wall_s, cost)
     return folder.path
@@ -105,12 +108,18 @@ def finished_run(run: Path) -> tuple[RunRecord, Recipe]:
         raise UserError(f"{run}: not a finished run. Give its command again, and it goes on where it stopped.")
     if learns_from(record.config) and not (record.path / "weights").is_dir():
         raise UserError(f"{run}: holds no weights. Run its recipe again to train it here.")
-    wanted = Path(record.provenance.get("recipe_folder") or "")
-    above = [Path(), *Path(run).resolve().parents, *Path(__file__).resolve().parents]
-    for folder in (place / wanted for place in above):
-        if (folder / "recipe.yaml").is_file():
-            return record, load_recipe(folder).on(record.config["task"]["name"])
-    raise UserError(f"{run}: its recipe '{wanted}' is not here. Call from the folder that holds recipes/.")
+    return record, _recipe_of(record).on(record.config["task"]["name"])
+
+
+def _recipe_of(record: RunRecord) -> Recipe:
+    """The recipe that made a run: the one a package registers, or the folder as it was named, here or above the run."""
+    if record.provenance.get("recipe_package"):
+        return load_recipe(registered(record.config["recipe"]))
+    wanted = record.provenance.get("recipe_folder") or "unknown"
+    for place in (Path(), *record.path.resolve().parents, home()):
+        if (place / wanted / "recipe.yaml").is_file():
+            return load_recipe(place / wanted)
+    raise UserError(f"{record.path}: its recipe '{wanted}' is not here. Call from the folder that holds it.")
 
 
 def _open(
@@ -121,15 +130,17 @@ def _open(
     changed = {name: value for name, value in options.items() if value != defaults[name]}
     if recipe.task != recipe.own_task:
         changed = {"task": recipe.task, **changed}
+    if config.get("budget"):
+        changed |= {"budget": " ".join(f"{most:g} {of}" for of, most in config["budget"].items())}
     path = results / run_id(config, changed)
     if again and not locked(path):  # what another process is writing stays, and `open_or_create` says who it is
         shutil.rmtree(path, ignore_errors=True)
-    repository = Path(__file__).resolve().parents[2]
     seeds = {"run": config["seed"], "scenes": config["task"]["scenes"]["seed"]}
-    facts = provenance(repository, seeds, {"hash": task.cache.content_hash, "clips": len(task.cache.clips)})
-    folder = recipe.folder.resolve()
-    inside = folder.is_relative_to(repository)
-    facts["recipe_folder"] = str(folder.relative_to(repository) if inside else folder)
+    facts = provenance(checkout(), seeds, {"hash": task.cache.content_hash, "clips": len(task.cache.clips)})
+    inside = recipe.folder.is_relative_to(home())
+    facts["recipe_folder"] = str(recipe.folder.relative_to(home()) if inside else recipe.folder)
+    if recipe.found.package is not None:
+        facts["recipe_package"] = recipe.found.package
     facts["device"] = str(device())
     facts["splits"] = {split: len(members) for split, members in task.members.items()}
     facts["scenes_hash"] = {split: task.scenes_hash(split) for split in task.scored}
@@ -185,43 +196,6 @@ def inner_method(config: dict[str, Any], task: Task) -> Method | None:
     return method
 
 
-def _fit(
-    method: Method, config: Mapping[str, Any], task: Task, folder: Path, wall_s: dict[str, float], progress: Any
-) -> dict[str, Any]:
-    """Have the method learn, once; what it says it cost. A type says who may look: weak scenes hold no source."""
-    done = folder / "fit.json"
-    if done.is_file():
-        method.load(folder / "weights")
-    elif not learns_from(config):
-        return {}
-    else:
-        seed, fixed = int(config["seed"]), int(config["task"]["scenes"]["seed"])
-        rest: dict[str, Any] = {"folder": folder / "checkpoints", "seed": seed, "progress": progress}
-        if learns_from(config) == "weak":
-            seen = config["labels_seen"]
-            training: Any = WeakTraining(
-                task.weak("train", seed, seen), task.first("valid", task.weak("valid", fixed, seen)), **rest
-            )
-        else:
-            clips, valid_clips = task.clips("train", seed), task.clips("valid", fixed)
-            rest |= {"clips": clips, "valid_clips": valid_clips and task.first("valid", valid_clips)}
-            training = Training(
-                task.isolated("train", seed), task.first("valid", task.isolated("valid", fixed)), **rest,
-                shared=task.shared,
-            )  # fmt: skip
-        with PeakMemory() as memory:
-            cost = method.fit(training) or {}
-        cost |= {f"fit_{name}": value for name, value in memory.figures.items()}
-        method.save(folder / "weights")
-        for stage in (folder / "checkpoints").glob("*/history.csv"):
-            shutil.copy(stage, folder / f"history-{stage.parent.name}.csv")
-        write_json(done, {"cost": cost})
-    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    cost = read_json(done)["cost"]
-    wall_s["fit"] = sum(stage.get("seconds", 0.0) for stage in cost.values() if isinstance(stage, dict))
-    return dict(cost)
-
-
 def _score(
     method: Method, config: Mapping[str, Any], task: Task, folder: RunFolder, wall_s: dict[str, float], progress: Any
 ) -> None:
@@ -245,7 +219,8 @@ def answer(
 ) -> tuple[list[Row], Decisions]:
     """The method's answer to some scenes: the judge's rows, and by scene what the method says that it decided."""
     task = config["task"]
-    asked = (task["classes"], task["metrics"], run, split, task["minimum_active"], len(task["classes"]))
+    asked = (task["classes"], task["metrics"], run, split, task["minimum_active"], len(task["classes"]),
+             task_info(task).one_per_class)
     rows: list[Row] = []
     decisions = {}
     for scene, estimate in zip(scenes, method.separate(shown(scenes, config)), strict=True):
@@ -266,6 +241,7 @@ def _keep(
 ) -> None:  # fmt: skip
     """What it costs, pictures and sounds of one scene, then the tables' figures; with those the run is finished."""
     from sepbench.report.history import draw_history
+    from sepbench.report.listen import keep_sounds
     from sepbench.report.scatter import draw_scatter
     from sepbench.report.scene import keep_scene
     from sepbench.report.words import run_words
@@ -282,6 +258,8 @@ def _keep(
     metrics = folder.finish(wall_s, cost, weights_hash=weights_hash(config, folder.path))
     if "si_sdri" in metrics.get(split, {}):
         draw_scatter(folder.path, split, told)
+    every = (task.to_score(split), task.n_scenes(split))
+    keep_sounds(folder.path, split, *every, lambda few: method.separate(shown(few, config)), task.info.classes)
 
 
 def telling(scenes: Sequence[Scene]) -> Scene:

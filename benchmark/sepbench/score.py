@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sepbench.errors import UserError
+from sepbench.home import checkout
 from sepbench.judge import judge
 from sepbench.metrics import GROUPS
 from sepbench.provenance import provenance
@@ -183,7 +184,7 @@ def _keep(
     if not locked(path):  # what another process is writing stays, and `open_or_create` says who it is
         shutil.rmtree(path, ignore_errors=True)
     corpus = {"hash": _hash_of(own[0] for _, own in sorted(scored.hashes.items()))}
-    facts = provenance(Path(__file__).resolve().parents[2], {}, corpus)
+    facts = provenance(checkout(), {}, corpus)
     facts |= {"scenes_hash": {task.split: _scenes_hash(scored)}, "recipe_folder": None, "layout": listing.layout}
     if task.config and not scored.skipped:  # else they are other scenes than those that were written
         facts |= {"corpus_hash": task.corpus_hash, "scenes_hash": {task.split: task.scenes_hash}}
