@@ -53,17 +53,20 @@ class ActivityGate:
         return [self._heard(mixture, estimate) for mixture, estimate in zip(given, self.inner.separate(given))]
 
     def _told(self, scene: Scene) -> Estimate:
-        """1 where an event overlaps the frame's centre +- hop / 2."""
-        if self.task.one_per_class:
-            names, rows = self.task.classes, [self.task.classes.index(each.label) for each in scene.sources]
-        else:
-            names, rows = tuple(each.label for each in scene.sources), list(range(len(scene.sources)))
+        names = self.task.classes if self.task.one_per_class else tuple(each.label for each in scene.sources)
+        return Estimate(self._gated(scene.mixture, self._truth(scene)), names)
+
+    def _truth(self, scene: Scene) -> Activity:
+        """1 where an event overlaps the frame's centre +- hop / 2: a row per class, or per source of the scene."""
+        classes, hop_s = self.task.classes, self.stft.hop_s
+        by_class = self.task.one_per_class
+        rows = [classes.index(each.label) if by_class else i for i, each in enumerate(scene.sources)]
         times = [(row, on, off) for row, each in zip(rows, scene.sources) for on, off in each.intervals_s]
         row, on_s, off_s = np.array(times, np.float64).reshape(-1, 3).T
-        events = Events(np.zeros(len(times), np.int64), row.astype(np.int64), on_s, off_s, 1, len(names))
-        hop_s = self.stft.hop_s
+        n_rows = len(classes) if by_class else len(rows)
+        events = Events(np.zeros(len(times), np.int64), row.astype(np.int64), on_s, off_s, 1, n_rows)
         active = events.activity(self.stft.n_frames(scene.mixture.audio.shape[-1]), hop_s, -hop_s / 2)
-        return Estimate(self._gated(scene.mixture, Activity(torch.from_numpy(active[0]), hop_s, -hop_s / 2)), names)
+        return Activity(torch.from_numpy(active[0]), hop_s, -hop_s / 2)
 
     def _heard(self, mixture: Mixture, estimate: Estimate) -> Estimate:
         activity, classes = estimate.activity, self.task.classes

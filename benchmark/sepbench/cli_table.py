@@ -53,8 +53,11 @@ def table(
         raise UserError("--metric goes with --by; without it, --columns chooses among a task's figures.")
     passed_over: list[str] = []
     runs = whole_runs(results, passed_over)
+    last = passed_over.pop() if passed_over and not runs else None
     for line in passed_over:
         click.echo(f"left out: {line}", err=True)
+    if last is not None:
+        raise UserError(last)  # with nothing left to tell of
     runs = _only(_only(runs, "corpus", corpus), "profile", profile)
     wanted = [name.strip() for name in (columns or "").split(",") if name.strip()]
     tables = _made(runs, results, task, by, metric or (), paper_table, sort, wanted, everything)
