@@ -32,16 +32,24 @@ def scores(shift_db: float, of: Sequence[str] = ("si_sdri", "ca_sdri"), noise: i
     return rows
 
 
+def missing(rows: Sequence[Row], n: int) -> list[Row]:
+    """The rows without an answer to the first `n` sources."""
+    lost = {(row.scene, row.source) for row in [row for row in rows if row.metric == "si_sdri"][:n]}
+    kept = [row for row in rows if row.metric != "si_sdri" or (row.scene, row.source) not in lost]
+    return kept + [Row("r", "test", scene, source, CLASSES[source], "missed", 1.0) for scene, source in sorted(lost)]
+
+
 def run(
     root: Path, recipe: str, rows: Sequence[Row], cost: Mapping[str, Any] = {}, task: str = "common", fit_s: float = 60.0,
-    changed: Mapping[str, Any] = {}, supervision: str = "isolated", **settings: Any,
+    changed: Mapping[str, Any] = {}, supervision: str = "isolated", provenance: Mapping[str, Any] = {},
+    splits: Mapping[str, Any] = {"by": "recording"}, metrics: Sequence[str] = ALL_METRICS, **settings: Any,
 ) -> str:  # fmt: skip
     """A finished run of a made-up recipe; its id."""
     held = {"name": task, "corpus": "esc50", "classes": CLASSES, "sample_rate_hz": 16000, "seconds": 4.0, "mixing": {},
-            "splits": {"by": "recording"}, "scenes": {"test": N_SCENES, "seed": 0}, "metrics": ALL_METRICS}  # fmt: skip
+            "splits": dict(splits), "scenes": {"test": N_SCENES, "seed": 0}, "metrics": list(metrics)}  # fmt: skip
     config = {"recipe": recipe, "name": recipe.capitalize(), "profile": "small", "seed": 0, "supervision": supervision,
               "params": dict(changed), "task": held, **settings}  # fmt: skip
-    facts = {"corpus_hash": "abc", "scenes_hash": {"test": "0123"}}
+    facts = {"corpus_hash": "abc", "scenes_hash": {"test": "0123"}, **provenance}
     with RunFolder.open_or_create(root, config, dict(changed), {}, facts, dict(changed)) as folder:
         folder.append_rows("test", 0, list(rows))
         folder.finish({"fit": fit_s, "score": 2.0}, dict(cost))

@@ -68,6 +68,7 @@ ROOM_OF = {  # files that are one room together
     "tables_paper": "tables", "tables_ties": "tables", "tables_counts": "tables", "tables_cases": "tables",
     "tables_alike": "tables", "tables_cells": "tables", "tables_task": "tables", "tables_by": "tables",
     "tables_columns": "tables", "tables_json": "tables", "tables_latex": "tables", "tables_macros": "tables",
+    "tables_notes": "tables", "tables_seeds": "tables",
     "by_group": "comparison", "cli_table": "cli",
 }  # fmt: skip
 DOORS = {

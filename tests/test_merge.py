@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -133,6 +134,27 @@ def test_other_weights_or_sounds_are_a_conflict_though_the_rows_are_the_same(tmp
     (fate,) = merge(folders, None, False)
     assert fate.verdict == CONFLICT and said in fate.line
     assert len(read_runs(folders[0])) == 2
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations("abc")))
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ([{}, {"weights_hash": "aaaaaaaa"}, {"weights_hash": "cccccccc"}], "other weights"),
+        ([{"facts": {"corpus_hash": None}}, {}, {"facts": {"corpus_hash": "f" * 12}}], "other sounds"),
+    ],
+)
+def test_a_run_that_knows_less_hides_no_conflict_of_two_others(tmp_path: Path, order: tuple, told: list, said: str) -> None:
+    for name, facts in zip("abc", told):
+        run = put(tmp_path / name, **facts)
+        (run / "weights").mkdir()
+        if name != "a":
+            (run / "weights" / "net.bin").write_bytes(name.encode())
+    for _ in range(2):
+        fates = merge([tmp_path / name for name in order], tmp_path / "merged", False)
+        assert [said in fate.line for fate in fates if fate.verdict == CONFLICT] == [True]
+    assert len(read_runs(tmp_path / "merged")) == 2
+    assert {file.read_bytes() for file in (tmp_path / "merged").rglob("net.bin")} == {b"b", b"c"}
 
 
 def test_what_one_making_lacks_comes_from_the_other(tmp_path: Path) -> None:

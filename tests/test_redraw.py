@@ -36,8 +36,8 @@ SMALL = [
 
 
 @pytest.fixture(autouse=True, scope="module")
-def unpainted() -> None:
-    """Here figures are painted."""
+def small_pictures() -> None:
+    """Here figures are painted in all their dots."""
 
 
 @pytest.fixture(autouse=True, scope="module")

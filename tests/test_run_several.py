@@ -52,6 +52,36 @@ def test_several_run_one_after_the_other_and_one_that_fails_does_not_stop_the_re
     assert code == 0 and err.count("is finished") == 2  # what learns nothing is the same run with a budget and without
 
 
+BROKEN = """
+class Tiny:
+    def __init__(self, settings, task):
+        pass
+
+    def separate(self, mixtures):
+        return mixtures[0].no_such_thing
+"""
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (BROKEN, "broken: AttributeError: 'Mixture' object has no attribute 'no_such_thing' (method.py:7)"),
+        (METHOD.format(error="RuntimeError('out of\\n  memory')"), "broken: RuntimeError: out of memory (method.py:6)"),
+        (METHOD.format(error="AssertionError"), "broken: AssertionError (method.py:6)"),
+        ("import no_such_module\n", "no_such_module"),
+    ],
+)
+def test_a_recipe_that_breaks_is_told_in_a_line_and_the_rest_go_on(repo: Path, tmp_path: Path, method: str, said: str):
+    broken = recipe_at(tmp_path / "broken", "")
+    Path(broken, "method.py").write_text(method)
+    words = ["run", broken, str(repo / "baselines/mixture"), "--task", "common", *FEW, "--results", str(tmp_path / "runs")]
+    code, _, err = call(*words)
+    assert code == 2 and set(runs_in(tmp_path / "runs")) == {"mixture"}
+    (line,) = (line for line in err.splitlines() if line.startswith("broken: "))
+    assert said in line and "Traceback" not in err
+    assert err.splitlines()[-1] == "sepbench: 1 of 2 recipes failed: broken. The lines above say why."
+
+
 def test_ctrl_c_stops_all(repo: Path, tmp_path: Path):
     stopped = recipe_at(tmp_path / "stopped", "KeyboardInterrupt")
     words = ["run", stopped, str(repo / "baselines/mixture"), "--task", "common", *FEW, "--results", str(tmp_path / "runs")]

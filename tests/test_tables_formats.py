@@ -88,8 +88,41 @@ def test_names_of_one_run_do_not_change_with_what_else_is_run(tmp_path: Path):
 
 
 def test_two_numbers_of_one_name_are_an_error_that_names_both():
-    with pytest.raises(UserError, match="First.*column 'Column a'; and Second"):
+    with pytest.raises(UserError, match="First.*column 'Column a'; and Second.*--columns"):
         macros([table(Cell(1.0), title="First", key="k"), table(Cell(2.0), title="Second", key="k")])
+
+
+def test_what_the_error_of_two_numbers_of_one_name_says_helps(tmp_path: Path):
+    ids = [run(tmp_path, "one", scores(shift), task=task, unseen=unseen) for shift, task, unseen in
+           ((1.0, "common", "a"), (2.0, "common", "b"))]  # fmt: skip
+    with pytest.raises(UserError, match="Give the folder of one of these runs") as told:
+        macros(task_tables(read_runs(tmp_path), "common"))
+    for name in ids:
+        assert f"'{name}'" in str(told.value)
+        assert defined(macros(task_tables(read_runs(tmp_path / name), "common")))
+
+
+def test_budgets_and_seeds_make_names_of_their_own(tmp_path: Path):
+    for scenes in (1000, 2000):
+        run(tmp_path, "one", scores(3.0), budget={"scenes": scenes}, changed={"budget": f"{scenes} scenes"})
+    for seed in (0, 1):
+        run(tmp_path, "other", scores(3.0, noise=seed + 1), seed=seed)
+    runs = read_runs(tmp_path)
+    assert len(defined(macros(make_tables(runs, None)))) > len(defined(macros(task_tables(runs, "common")))) > 0
+
+
+def test_a_negative_number_has_a_minus_and_no_hyphen():
+    held = defined(macros([table(Cell(-0.5, (-1.0, 0.25)), Cell(1e-9, text="x-1"), key="k")]))
+    assert list(held.values()) == ["$-$0.5", "$-$1.0", "0.2", "x-1"]
+    assert "$-$0.5 [$-$1.0, 0.2]" in render([table(Cell(-0.5, (-1.0, 0.25)))], "latex")
+
+
+def test_a_table_too_wide_for_a_page_is_made_as_wide_as_it_and_its_notes_stand_below():
+    wide, narrow = (render([table(*[Cell(1.0, (0.5, 1.5))] * n)], "latex") for n in (6, 1))
+    assert r"\resizebox{\textwidth}{!}{%" in wide and r"\resizebox" not in narrow
+    assert r"\usepackage{graphicx}" in wide and r"\caption{A table" in wide
+    for written in (wide, narrow):
+        assert written.index(r"\end{tabular}") < written.index("A note.") and written.count("{") == written.count("}")
 
 
 def test_rows_that_only_their_sounds_or_teachers_tell_apart_have_names_of_their_own(repo: Path):
@@ -108,14 +141,17 @@ def test_latex_escapes_what_it_would_trip_over_and_keeps_letters_above_the_line(
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
 def test_latex_and_macros_compile(tmp_path: Path):
-    tables = [table(FULL, Cell(), headings=("a < b", "λ ≥ 3")), table(Cell(1.0), title=STRANGE.replace("“é”", ""), row="x")]
+    wide = table(*[Cell(-1.5, (-2.0, -1.0))] * 6, title="Wide", row="y")
+    tables = [wide, table(FULL, Cell(), headings=("a < b", "λ ≥ 3")), table(Cell(1.0), title=STRANGE.replace("“é”", ""), row="x")]
     (tmp_path / "macros.tex").write_text(render(tables, "tex-macros"), encoding="utf-8")
     used = " ".join(f"\\{name}" for name in defined(render(tables, "tex-macros")))
-    paper = ["\\documentclass{article}\\usepackage{booktabs}\\input{macros}\\begin{document}", render(tables, "latex"), used]
+    head = "\\documentclass{article}\\usepackage{booktabs}\\usepackage{graphicx}\\input{macros}\\begin{document}"
+    paper = [head, render(tables, "latex"), used]
     (tmp_path / "paper.tex").write_text("\n".join([*paper, "\\end{document}"]), encoding="utf-8")
     done = subprocess.run(["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"], cwd=tmp_path,
                           capture_output=True, text=True, errors="replace", timeout=120)  # fmt: skip
     assert done.returncode == 0 and (tmp_path / "paper.pdf").is_file(), done.stdout[-2000:]
+    assert "Overfull" not in re.sub(r"(?s)Overfull \\hbox.*?in paragraph", "", done.stdout)  # the macros one after the other
 
 
 def test_markdown_has_two_names(tmp_path: Path):

@@ -27,6 +27,7 @@ class ConvTasNet:
 
     def __init__(self, settings: Any, task: TaskInfo):
         self.sizes, self.task, self.device = settings.sizes, task, device()
+        self.silence_weight = settings.params.silence_weight
         check_sizes(self.sizes)
         self.schedule = Schedule.of("separator", settings.train.separator)
         torch.manual_seed(settings.seed)
@@ -51,6 +52,8 @@ class ConvTasNet:
         """What the sources are missed by, in the order in which that is least; silence has a term of its own."""
         estimate, _ = self.network(batch.reference)
         costs = thresholded_costs(estimate, batch.sources, batch.reference)
+        silent = (batch.sources == 0).all(-1)[:, :, None]
+        costs = torch.where(silent, self.silence_weight * costs, costs)
         return {"loss": chosen(costs, best_order(costs))}
 
     @torch.inference_mode()

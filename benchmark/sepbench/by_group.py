@@ -78,6 +78,13 @@ def figures_by(
     return found
 
 
+def pooled_mean(runs: Sequence[Columns], split: str, metric: str) -> float | None:
+    """The figure over all rows of several runs taken together; None where they have none."""
+    columns = _together(runs, split, metric)
+    made = _figure(columns, metric, np.zeros(len(columns["scene"]), np.int64), 1)
+    return None if made is None else made[0]
+
+
 def whole(columns: Columns) -> np.ndarray:
     """All rows as one part."""
     return np.full(len(columns["scene"]), ALL)

@@ -78,6 +78,14 @@ def everything() -> tuple[list[Found], list[str]]:
     return sorted(found.values(), key=lambda each: (each.package is not None, each.name)), complaints
 
 
+def is_of_here(folder: Path, sent: Path) -> bool:
+    """Whether a recipe folder is one that sepbench brings, or one in recipes/ or baselines/ here that is not inside `sent`."""
+    shelf = folder.resolve().parent
+    if shelf in [(home() / name).resolve() for name in SHELVES]:
+        return True
+    return shelf in [Path(name).resolve() for name in SHELVES] and not shelf.is_relative_to(sent.resolve())
+
+
 def _bare(text: Path | str) -> bool:
     """Whether it is a name and no path."""
     return str(text) == Path(text).name

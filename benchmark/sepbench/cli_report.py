@@ -20,16 +20,19 @@ MB = 1_000_000
     "--max-mb", type=click.FloatRange(min=0, min_open=True), default=15.0, show_default=True,
     help="Leave out sounds until the file is no larger.",
 )  # fmt: skip
+@click.option("--trust", is_flag=True, help="Run recipes wherever the runs say that they lie.")
 @data_option
 @device_option
 @threads_option
 def report(
-    results: Path, out: Path, no_audio: bool, max_mb: float, data: list[tuple[str, str]], device: str, threads: int | None
-) -> None:
+    results: Path, out: Path, no_audio: bool, max_mb: float, trust: bool, data: list[tuple[str, str]], device: str,
+    threads: int | None,
+) -> None:  # fmt: skip
     """Write the runs in RESULTS into one HTML file: tables, charts, and scenes to listen to.  [default: results]
 
     The file holds all that it shows, so that it can be mailed. Sounds are those that a run kept; a run without any answers
     its best, median and worst scene again, where its weights and recordings (--data) are at hand.
+    Its recipe is Python: unless you --trust the runs, it is one that is installed, or lies in recipes/ or baselines/ here.
 
     Example: sepbench report results/reference -o report.html --data esc50=DIR
     """
@@ -54,7 +57,7 @@ def report(
     from sepbench.tables import find_published
 
     made = f"Made by sepbench {__version__} on {_now()}"
-    hear = None if no_audio else lambda run, split: sounds_of(run, split, where, device, progress)
+    hear = None if no_audio else lambda run, split: sounds_of(run, split, where, device, progress, None if trust else results)
     wanted = Wanted(runs, find_published(results), str(results), made, broken, max_mb, hear, progress.say)
     page = make_page(wanted)
     write_text(out, page.html)

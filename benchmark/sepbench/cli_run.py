@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -119,14 +120,24 @@ def _planned(recipe: Recipe, given: Mapping[str, Any], data: dict[str, str], inn
 
 @contextmanager
 def _the_rest_goes_on(recipe: Recipe, recipes: Sequence[Recipe], failed: list[str], progress: Any) -> Iterator[None]:
-    """Of several recipes, one that is refused is told and written down in `failed`; of one alone, it is refused."""
+    """Of several recipes, one that fails, however it does, is told and written down in `failed`; one alone fails as it does."""
     try:
         yield
-    except UserError as error:
+    except Exception as error:
         if len(recipes) == 1:
             raise
-        progress.say(f"{recipe.folder.name}: {error}")
+        said = str(error) if isinstance(error, UserError) else _in_a_line(error)
+        progress.say(f"{recipe.folder.name}: {said}")
         failed.append(recipe.folder.name)
+
+
+def _in_a_line(error: Exception) -> str:
+    """AttributeError: ... (method.py:41), the place being the last that is no library's."""
+    places = traceback.extract_tb(error.__traceback__)
+    own = [place for place in places if not {"site-packages", "dist-packages"} & set(Path(place.filename).parts)]
+    place = (own or places)[-1]
+    words = " ".join([f"{type(error).__name__}:", *str(error).split()]).removesuffix(":")
+    return f"{words} ({Path(place.filename).name}:{place.lineno})"
 
 
 def _named(recipe: Recipe, options: Mapping[str, Any], planned: Sequence[Planned], n_recipes: int) -> str:

@@ -43,6 +43,13 @@ class _Home:
             found = {**entries_of(making.path), **found}
         return found
 
+    def difference(self, making: Making) -> str:
+        """In what a making differs from any of these; empty: from none, and it is of the same run.
+
+        One that does not know its weights or sounds is like those that do, which may yet differ from each other.
+        """
+        return next(filter(None, (difference(each, making) for each in self.makings)), "")
+
     @property
     def coming(self) -> dict[str, Path]:
         """Those of `entries` that do not lie in the merged folder yet."""
@@ -100,7 +107,7 @@ class _Plan:
         except UserError as error:
             return Fate(source, LEFT_OUT, str(error))
         homes = self._homes(making.base)
-        differences = [difference(home.makings[0], making) for home in homes]
+        differences = [home.difference(making) for home in homes]
         home = next((home for home, differs in zip(homes, differences) if not differs), None)
         verdict, line = THERE, ""
         if home is None:
@@ -126,7 +133,7 @@ class _Plan:
                 making = Making(run)
                 if run.state == "running":
                     self.being_written.append(str(run.path))
-                elif making.is_whole and all(difference(home.makings[0], making) for home in own):
+                elif making.is_whole and all(home.difference(making) for home in own):
                     own.append(_Home(run.path, [making]))
             self._of[base] = own
             self.homes += own

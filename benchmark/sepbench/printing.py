@@ -4,28 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sepbench.results import RunRecord
+
+
+FEW = 3  # runs whose files are named one by one
+NAMES_SOURCES = ("class_accuracy", "label_set_accuracy", "si_sdri_by_label")  # what only answers with labels have
 
 
 def report(folders: Sequence[Path], results: Path) -> str:
     """The table of the runs in `folders`, where they lie, and what can be done with them next."""
     from sepbench.results import read_runs
     from sepbench.tables import find_published, make_tables, render
+    from sepbench.tables_task import task_tables
 
     runs = [run for folder in folders for run in read_runs(folder)]
-    lines = [render(make_tables(runs, find_published(results)))]
-    labelled = {  # separating files goes by class, and nobody can tell an oracle what a file holds
-        run.path for run in runs if run.config["task"].get("classes") and run.config["supervision"] != "oracle"
-    }
-    for folder in folders:
-        lines.append(f"Run:     {folder}")
-        for title, part in (("Listen:", "audio"), ("See:", "figures")):
-            if (folder / part).is_dir():
-                lines.append(f"{title:8} {folder / part}: {_shortened(sorted((folder / part).iterdir()))}")
-        sounds = any((folder / "audio").glob("estimate*"))  # some only say what sounds
-        if sounds and folder in labelled and (folder / "weights").is_dir():
-            lines.append(f"Use:     sepbench separate {folder} YOUR_RECORDING.wav -o separated")
-    return "\n".join([*lines, f"All runs beside the published figures: sepbench table {results}"])
+    tasks = sorted({str(run.config["task"]["name"]) for run in runs})
+    if len(tasks) == 1 and len({run.config["recipe"] for run in runs}) > 1:
+        lines = [render(task_tables(runs, tasks[0]))]
+        more = f" --task {tasks[0]}"
+    else:
+        lines, more = [render(make_tables(runs, find_published(results)))], ""
+    if len(runs) > FEW:
+        lines.append(f"Runs:    {len(runs)}, in {results}")
+    else:
+        lines += [line for run in runs for line in _next_steps(run)]
+    return "\n".join([*lines, f"All runs beside the published figures: sepbench table {results}{more}"])
+
+
+def _next_steps(run: RunRecord) -> list[str]:
+    """Where a run lies, what it shows, and how it is used."""
+    lines = [f"Run:     {run.path}"]
+    for title, part in (("Listen:", "audio"), ("See:", "figures")):
+        if (run.path / part).is_dir():
+            lines.append(f"{title:8} {run.path / part}: {_shortened(sorted((run.path / part).iterdir()))}")
+    named = any(name in figures for figures in run.metrics.values() for name in NAMES_SOURCES)
+    sounds = any((run.path / "audio").glob("estimate*"))  # some only say what sounds
+    # separating files goes by class, and nobody can tell an oracle what a file holds
+    if named and sounds and run.config["supervision"] != "oracle" and (run.path / "weights").is_dir():
+        lines.append(f"Use:     sepbench separate {run.path} YOUR_RECORDING.wav -o separated")
+    return lines
 
 
 def differing(options: Mapping[str, Any], among: Sequence[Mapping[str, Any]]) -> str:

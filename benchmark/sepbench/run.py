@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sepbench.audit import audit_run
-from sepbench.catalogue import registered
+from sepbench.catalogue import is_of_here, registered
 from sepbench.cost import MEASURED, measure_cost
 from sepbench.devices import choose_device, device
 from sepbench.errors import UserError
@@ -101,24 +101,39 @@ def _is_wanted(folder: RunFolder, progress: Any) -> bool:
     return folder.state != "finished"
 
 
-def finished_run(run: Path) -> tuple[RunRecord, Recipe]:
-    """What a run says of itself, and the recipe that made it. UserError where either is not to be had."""
+def finished_run(run: Path, sent: Path | None = None) -> tuple[RunRecord, Recipe]:
+    """What a run says of itself, and the recipe that made it. UserError where either is not to be had.
+
+    `sent`: a folder of results that may come from anybody, whose runs are not asked for one by one. A recipe is Python, so
+    that of such a run is then only one that was installed, or that lies in recipes/ or baselines/ here.
+    """
     record = next((each for each in read_runs(Path(run)) if each.path.resolve() == Path(run).resolve()), None)
     if record is None or record.state != "finished":
         raise UserError(f"{run}: not a finished run. Give its command again, and it goes on where it stopped.")
     if learns_from(record.config) and not (record.path / "weights").is_dir():
         raise UserError(f"{run}: holds no weights. Run its recipe again to train it here.")
-    return record, _recipe_of(record).on(record.config["task"]["name"])
+    return record, _recipe_of(record, sent).on(record.config["task"]["name"])
 
 
-def _recipe_of(record: RunRecord) -> Recipe:
-    """The recipe that made a run: the one a package registers, or the folder as it was named, here or above the run."""
+def _recipe_of(record: RunRecord, sent: Path | None) -> Recipe:
+    """The recipe that made a run: the one a package registers, or the folder as it was named, here or above the run.
+
+    UserError where it is nowhere, or lies only where it is not to be run: in the folder of the run, where nobody keeps a
+    recipe; or, with `sent`, where `finished_run` says.
+    """
     if record.provenance.get("recipe_package"):
         return load_recipe(registered(record.config["recipe"]))
     wanted = record.provenance.get("recipe_folder") or "unknown"
-    for place in (Path(), *record.path.resolve().parents, home()):
-        if (place / wanted / "recipe.yaml").is_file():
-            return load_recipe(place / wanted)
+    own = record.path.resolve()
+    found = [place / wanted for place in (Path(), *own.parents, home()) if (place / wanted / "recipe.yaml").is_file()]
+    outside = [folder for folder in found if not folder.resolve().is_relative_to(own)]
+    for folder in outside:
+        if sent is None or is_of_here(folder, sent):
+            return load_recipe(folder)
+    if outside:
+        raise UserError(f"its recipe lies in {outside[0]}, which a report does not run. If you trust it, give --trust.")
+    if found:
+        raise UserError(f"{record.path}: its recipe lies in the run itself, {found[0]}, and is not run: it may be anybody's.")
     raise UserError(f"{record.path}: its recipe '{wanted}' is not here. Call from the folder that holds it.")
 
 
@@ -179,11 +194,14 @@ def _check_unheard(record: RunRecord, task: Task) -> None:
         )
 
 
-def inner_method(config: dict[str, Any], task: Task) -> Method | None:
-    """The method that this one wraps, as its own run left it. The configuration is told what that one learnt from."""
+def inner_method(config: dict[str, Any], task: Task, sent: Path | None = None) -> Method | None:
+    """The method that this one wraps, as its own run left it. The configuration is told what that one learnt from.
+
+    `sent`: as in `finished_run`.
+    """
     if not config.get("inner"):
         return None
-    record, recipe = finished_run(Path(config["inner"]["run"]))
+    record, recipe = finished_run(Path(config["inner"]["run"]), sent)
     if record.config["supervision"] == "oracle":
         raise UserError(f"--inner {record.path}: {record.config['name']} must be told the sources. Wrap one that hears mixtures.")
     _check_same_sounds(record, config)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from sepbench.results_format import learns_from
 from sepbench.storage import read_json, write_json
 from sepbench.tasks.task import Task
 
+DRAWN = "drawn.json"  # while a method learns, beside its checkpoints
 MORE = 1.01  # times a budget of scenes, and a method is stopped: a last batch may be whole
+KEPT_EVERY_S = 5.0  # at most so much of what was drawn is forgotten where a run is killed
 LATER, LATER_S = 1.1, 30.0  # times a budget of minutes and so much on top, and it is said
 
 
@@ -24,16 +27,17 @@ def fit(
     method: Method, config: Mapping[str, Any], task: Task, folder: Path, wall_s: dict[str, float], progress: Any
 ) -> dict[str, Any]:
     """Have the method learn, once; what it says it cost, and `training_scenes`. UserError where it draws beyond its budget."""
-    done = folder / "fit.json"
+    done, counted = folder / "fit.json", folder / DRAWN
     if done.is_file():
         method.load(folder / "weights")
     elif not learns_from(config):
         return {}
     else:
-        drawn = Drawn(config["name"], Budget(**config["budget"]) if config.get("budget") else None)
+        drawn = Drawn(config["name"], Budget(**config["budget"]) if config.get("budget") else None, counted)
+        drawn.take_up(lost=not _keeps_its_own(folder / "checkpoints"))
         training = _training(config, task, folder / "checkpoints", drawn, progress)
         began_s = time.perf_counter()
-        with PeakMemory() as memory:
+        with PeakMemory() as memory, drawn.kept():
             cost = method.fit(training) or {}
         cost["training_scenes"] = drawn.in_all(cost)
         drawn.told(progress, max(_seconds(cost), time.perf_counter() - began_s))
@@ -43,6 +47,7 @@ def fit(
             shutil.copy(stage, folder / f"history-{stage.parent.name}.csv")
         write_json(done, {"cost": cost})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    counted.unlink(missing_ok=True)
     cost = read_json(done)["cost"]
     wall_s["fit"] = _seconds(cost)
     return dict(cost)
@@ -57,31 +62,80 @@ def _training(
     if learns_from(config) == "weak":
         seen = config["labels_seen"]
         valid = task.first("valid", task.weak("valid", fixed, seen))
-        return WeakTraining(Counted(task.weak("train", seed, seen), drawn), valid, **rest)
+        return WeakTraining(Counted(task.weak("train", seed, seen), drawn, "scenes"), valid, **rest)
     clips, valid_clips = task.clips("train", seed), task.clips("valid", fixed)
-    rest |= {"clips": clips and Counted(clips, drawn), "valid_clips": valid_clips and task.first("valid", valid_clips)}
+    rest |= {"clips": clips and Counted(clips, drawn, "clips"), "valid_clips": valid_clips and task.first("valid", valid_clips)}
     valid = task.first("valid", task.isolated("valid", fixed))
-    return Training(Counted(task.isolated("train", seed), drawn), valid, **rest, shared=task.shared)
+    scenes = Counted(task.isolated("train", seed), drawn, "scenes")
+    return Training(scenes, valid, **rest, shared=task.shared)
+
+
+Drawing = list[Any]  # of scenes or clips, so many in a batch, from this batch on, so many batches
 
 
 @dataclass
 class Drawn:
-    """How many scenes and clips a method has drawn to learn from, held to its budget."""
+    """How many scenes and clips a method has drawn to learn from, by all starts of its run, held to its budget."""
 
     name: str
     budget: Budget | None
-    scenes: int = 0  # by this start
+    file: Path | None = None  # where it is written down, now and then
+    scenes: int = 0
+    runs: list[Drawing] = field(default_factory=list)  # of this start
+    earlier: list[Drawing] = field(default_factory=list)  # of earlier starts, less what was drawn again since
+    used: int = 0  # of earlier starts, and not to be drawn again
+    _written_s: float = 0.0
 
-    def count(self, n_scenes: int) -> None:
-        """So many more. UserError where the budget has no room for them."""
-        self.scenes += n_scenes
+    def count(self, what: str, index: int, n_scenes: int) -> None:
+        """A batch more. UserError where the budget has no room for it."""
+        if not self._drawn_again(what, index, n_scenes):
+            self.scenes += n_scenes
+        last = self.runs[-1] if self.runs else None
+        if last and (last[:2], last[2] + last[3]) == ([what, n_scenes], index):
+            last[3] += 1
+        else:
+            self.runs.append([what, n_scenes, index, 1])
+        if time.monotonic() - self._written_s > KEPT_EVERY_S:
+            self._write()
         self._check(self.scenes)
 
+    def take_up(self, lost: bool) -> None:
+        """Go on where an earlier start stopped. `lost`: a batch that it drew may be drawn once more for nothing."""
+        if self.file is None or not self.file.is_file():
+            return
+        held = read_json(self.file)
+        self.used, self.earlier = held["used"], held["runs"]
+        if not lost:
+            self.used, self.earlier = self.used + _n_scenes(self.earlier), []
+        self.scenes = self.used + _n_scenes(self.earlier)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """What is drawn meanwhile is written down, however it ends."""
+        try:
+            yield
+        finally:
+            self._write()
+
+    def _write(self) -> None:
+        if self.file is not None:
+            write_json(self.file, {"used": self.used, "runs": [*self.earlier, *self.runs]})
+        self._written_s = time.monotonic()
+
+    def _drawn_again(self, what: str, index: int, n_scenes: int) -> bool:
+        """Whether an earlier start has drawn this batch; then it has done so once less."""
+        for at, (kind, size, first, n_batches) in enumerate(self.earlier):
+            if (kind, size) == (what, n_scenes) and first <= index < first + n_batches:
+                rest = [[kind, size, first, index - first], [kind, size, index + 1, first + n_batches - index - 1]]
+                self.earlier[at : at + 1] = [each for each in rest if each[3]]
+                return True
+        return False
+
     def in_all(self, cost: Mapping[str, Any]) -> int:
-        """What the stages say that they drew, those of earlier starts and runs too; what was counted where none says it."""
-        said = sum(stage["scenes"] for stage in _stages(cost) if "scenes" in stage) or self.scenes
-        self._check(said)
-        return int(said)
+        """What the stages say that they drew, those that were recalled from other runs too, but never less than was counted."""
+        most = max(self.scenes, sum(stage.get("scenes", 0) for stage in _stages(cost)))
+        self._check(most)
+        return int(most)
 
     def told(self, progress: Any, seconds: float) -> None:
         """A line where a budget of minutes was overshot by much."""
@@ -101,18 +155,32 @@ class Drawn:
 class Counted:
     """Scenes or clips as they are, but what is drawn of them is counted."""
 
-    def __init__(self, scenes: Any, drawn: Drawn) -> None:
-        self._scenes, self._drawn = scenes, drawn
+    def __init__(self, scenes: Any, drawn: Drawn, what: str) -> None:
+        self._scenes, self._drawn, self._what = scenes, drawn, what
 
     def batch(self, index: int, size: int) -> Any:
         batch = self._scenes.batch(index, size)
-        self._drawn.count(len(batch.mixture))
+        self._drawn.count(self._what, index, len(batch.mixture))
         return batch
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # else one that is being copied would look for its scenes for ever
             raise AttributeError(name)
         return getattr(self._scenes, name)
+
+
+def _n_scenes(runs: list[Drawing]) -> int:
+    return sum(size * n_batches for _, size, _, n_batches in runs)
+
+
+def _keeps_its_own(checkpoints: Path) -> bool:
+    """Whether a method with a loop of its own has put files there: what it drew before them was not for nothing.
+
+    Where sepbench.training.train has begun (its folders are empty or have a history.csv), an epoch is at most drawn again.
+    """
+    found = [path for path in checkpoints.rglob("*") if not path.name.startswith(".")]
+    begun = any((path / "history.csv").is_file() or not any(path.iterdir()) for path in found if path.is_dir())
+    return not begun and any(path.is_file() for path in found)
 
 
 def _stages(cost: Mapping[str, Any]) -> list[Mapping[str, Any]]:

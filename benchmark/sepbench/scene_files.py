@@ -198,12 +198,12 @@ def scenes_of(record: RunRecord, split: str, data: Mapping[str, str], progress: 
     return task
 
 
-def answers_of(record: RunRecord, task: Task, labels_alone: bool = False) -> Answer:
+def answers_of(record: RunRecord, task: Task, labels_alone: bool = False, sent: Path | None = None) -> Answer:
     """What answers scenes as the run did. UserError where its recipe, or what it has learnt, is not here, or where it
-    answers with labels and no sounds, unless `labels_alone` will do."""
-    known, recipe = finished_run(record.path)
+    answers with labels and no sounds, unless `labels_alone` will do. `sent`: as in `finished_run`."""
+    known, recipe = finished_run(record.path, sent)
     config = known.config
-    method = build(recipe, config, task.info, inner_method(config, task))
+    method = build(recipe, config, task.info, inner_method(config, task, sent))
     if learns_from(config):
         method.load(known.path / "weights")
     first = task.scene(task.scored[0], 0)

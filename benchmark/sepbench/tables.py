@@ -10,10 +10,9 @@ from typing import Any
 from sepbench.errors import UserError, nearest
 from sepbench.home import home
 from sepbench.results import RunRecord, read_runs
-from sepbench.tables_alike import each_once, leaks, on_the_same_scenes, scenes_words, table_key, title_words
+from sepbench.tables_alike import each_once, on_the_same_scenes, scenes_words, table_key, title_words
 from sepbench.tables_cases import case_tables
 from sepbench.tables_cells import (
-    by_words,
     cost_cell,
     figure_cell,
     line_facts,
@@ -24,18 +23,12 @@ from sepbench.tables_cells import (
 )
 from sepbench.tables_counts import source_count_tables
 from sepbench.tables_facts import (
-    BY_LABELS_NOTE,
     LEGEND,
-    ORACLE_NOTE,
-    SHARED_NOTE,
-    SYNTHETIC_NOTE,
     corpus_words,
     figures_of,
-    is_synthetic,
     measures,
     method_names,
     scene_settings,
-    shares_clips,
     sounds_words,
     split_fact,
     split_words,
@@ -43,6 +36,7 @@ from sepbench.tables_facts import (
 from sepbench.tables_format import Cell, Line, Table, render, text, without_empty
 from sepbench.tables_fuss import count_tables
 from sepbench.tables_gap import gap_tables
+from sepbench.tables_notes import standing_notes
 from sepbench.tables_paper import paper_tables, read_published
 from sepbench.tables_ties import NOT_SEPARABLE, in_words, letters_of
 
@@ -221,12 +215,7 @@ def _place(run: RunRecord, split: str, tied_by: str) -> tuple[bool, float]:
 
 
 def _notes(runs: Sequence[RunRecord], split: str, settings: Mapping[str, Any], tied_by: str) -> tuple[str, ...]:
-    notes = [SYNTHETIC_NOTE] if is_synthetic(str(settings["corpus"])) else []
-    notes += [SHARED_NOTE] if shares_clips(runs[0]) else [*leaks(runs)]
-    if any(by_words(run, split) != "separation" for run in runs):
-        notes.append(BY_LABELS_NOTE)
-    if any(run.config.get("supervision") == "oracle" for run in runs):
-        notes.append(ORACLE_NOTE)
+    notes = [*standing_notes(runs, split, by_labels=True)]
     if tied_by == BY_LABEL:
         notes.append("Order and tie groups are of SI-SDRi by label, since some of the runs have no other.")
     return (*notes, scenes_words(settings), LEGEND)

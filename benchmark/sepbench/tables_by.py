@@ -12,18 +12,11 @@ from sepbench.metrics import METRICS
 from sepbench.results import RunRecord, read_rows
 from sepbench.statistics import POOLED, Columns
 from sepbench.tables_alike import scenes_words, table_key, title_words
-from sepbench.tables_cells import by_words, line_facts, supervision_words
-from sepbench.tables_facts import (
-    BY_LABELS_NOTE,
-    ORACLE_NOTE,
-    SYNTHETIC_NOTE,
-    corpus_words,
-    has_rows,
-    is_synthetic,
-    method_names,
-    scene_settings,
-)
+from sepbench.tables_cells import line_facts, supervision_words
+from sepbench.tables_facts import budget_words, corpus_words, has_rows, method_names, scene_settings
 from sepbench.tables_format import Cell, Line, Table, text
+from sepbench.tables_notes import BUDGET, given, standing_notes, without_budget
+from sepbench.tables_seeds import ids_of, n_of_a_run, scored, shows_seeds
 
 SHOWN = {"si_sdri": "SI-SDRi, dB", "ca_sdri": "CA-SDRi, dB", "capi_sdri": "CAPI-SDRi, dB", "class_accuracy": "Classes right"}
 OF_SCENES = ("ca_sdri", "capi_sdri")  # one figure a scene, which no part of its sources has
@@ -34,6 +27,10 @@ GLOSSES = {
 }
 DIGITS = {"dB": 1}
 NOTE = "[ ]: 95 % interval, drawing scenes. (n …): where it is not that of the column. –: the method has no such figure there."
+SEEDS_NOTE = (
+    "(2 runs): runs that differ in the seed alone are taken together, and a scene is drawn with all of them; their n is a sum, "
+    "which is shown where a run has fewer on average than the column. (1 of 2 runs): the others lack the figure."
+)
 Methods = Sequence[Sequence[RunRecord]]  # the runs of each method: one, or several seeds
 
 
@@ -48,24 +45,24 @@ def by_tables(
     if by not in BY:
         raise UserError(f"--by {by}: wanted one of {', '.join(BY)}.{nearest(by, BY)}")
     tables: list[Table] = []
-    silent = []
+    silent, bare = [], []
     for methods, split in groups:
-        kept = [own for own in methods if all(map(has_rows, own))]
-        rows = {run.id: read_rows(run.path) for own in kept for run in own}
+        rows = {run.id: read_rows(run.path) for own in methods for run in own if has_rows(run)}
+        bare += [run.id for own in methods for run in own if run.id not in rows]
         found = parts_by(by, list(rows.values()), split) if rows else None
         if found is None:
-            silent += [run.id for own in methods for run in own]
+            silent += list(rows)
         else:
-            tables += _tables(kept, split, by, metrics, but, rows, *found)
+            tables += _tables([own for own in methods if _with(rows, own)], split, by, metrics, but, rows, *found)
     n_runs = f"{len(silent)} run{'' if len(silent) == 1 else 's'}"
     told = f"{n_runs} from before it was kept (such as {silent[0]})" if silent else ""
+    without = f"no rows.parquet in {', '.join(dict.fromkeys(bare))}" if bare else ""
     if not tables:
         lacking = f"no such figure of {', '.join(metrics)} there." if metrics else "these runs have no figure to part."
-        raise UserError(f"--by {by}: {f'the rows do not tell it, of {told}. Run again.' if told else lacking}")
-    if told:
-        last = tables.pop()
-        tables.append(replace(last, notes=(*last.notes, f"Left out, without {BY[by]} in their rows: {told}.")))
-    return tables
+        cause = "; ".join(filter(None, (f"the rows do not tell it, of {told}" if told else "", without)))
+        raise UserError(f"--by {by}: {f'{cause}. Run again.' if cause else lacking}")
+    left_out = (f"Left out, without {BY[by]} in their rows: {told}." if told else "", f"Left out: {without}." if bare else "")
+    return [*tables[:-1], replace(tables[-1], notes=(*tables[-1].notes, *filter(None, left_out)))]
 
 
 def _tables(
@@ -73,49 +70,57 @@ def _tables(
     order: Sequence[str], parts: Parts,
 ) -> list[Table]:  # fmt: skip
     asked = list(metrics) or [name for name in SHOWN if by in WHOLE_SCENE or name not in OF_SCENES]
-    wanted = [([rows[run.id] for run in own], metric, parts) for metric in asked for own in methods]
-    found = figures_by(wanted, split)
+    there = [(metric, own[0].id, _with(rows, scored(own, split, metric))) for metric in asked for own in methods]
+    wanted = [([rows[run.id] for run in runs], metric, parts) for metric, _, runs in there if runs]
+    made_of = iter(figures_by(wanted, split))
+    found = [next(made_of) if runs else {} for *_, runs in there]
     names = method_names([own[0] for own in methods], but)
     made = []
     for k, metric in enumerate(asked):
         figures = found[k * len(methods) : (k + 1) * len(methods)]
-        there = [name for name in order if any(name in each for each in figures)]
-        if there:
-            made.append(_table(methods, split, by, metric, names, figures, there))
+        held = [name for name in order if any(name in each for each in figures)]
+        if held:
+            behind = [ids_of(own, runs) for own, (*_, runs) in zip(methods, there[k * len(methods) :])]
+            made.append(_table(methods, split, by, metric, names, figures, held, behind))
     return made
+
+
+def _with(rows: Mapping[str, Columns], runs: Sequence[RunRecord]) -> list[RunRecord]:
+    return [run for run in runs if run.id in rows]
 
 
 def _table(
     methods: Methods, split: str, by: str, metric: str, names: Mapping[str, str],
-    figures: Sequence[Mapping[str, PartFigure]], parts: Sequence[str],
+    figures: Sequence[Mapping[str, PartFigure]], parts: Sequence[str], behind: Sequence[Mapping[str, Any]],
 ) -> Table:  # fmt: skip
-    """One figure: its parts side by side, the methods in the order they came in."""
-    most = {part: max(each[part].n for each in figures if part in each) for part in parts}
-    lines = [_line(own, split, metric, names[own[0].id], each, most) for own, each in zip(methods, figures) if each]
-    first = methods[0][0]
-    settings = scene_settings(first, split)
-    what = SHOWN.get(metric, metric)
-    title = f"{what} by {BY[by]}: {title_words(first, split)}"
-    counts = "; ".join(f"{part} {n}" for part, n in most.items())
-    notes = [SYNTHETIC_NOTE] if is_synthetic(str(settings["corpus"])) else []
-    by_labels = any(by_words(run, split) != "separation" for own in methods for run in own)
-    notes += [BY_LABELS_NOTE] if by_labels and metric.startswith("class_accuracy") else []
-    notes += [ORACLE_NOTE] if any(own[0].config.get("supervision") == "oracle" for own in methods) else []
-    notes += [f"n, {_counted(metric)}: {counts}.", f"{GLOSSES.get(by, '')}{NOTE}", scenes_words(settings)]
-    headings = ("Method", "Supervision", "Corpus", "Profile", *parts)
+    """One figure: its parts side by side, methods in the order they came in. `behind`: the runs of each, as of `ids_of`."""
+    kept = [(own, _cells(metric, each, parts, ids)) for own, each, ids in zip(methods, figures, behind) if each]
+    most = [max(n_of_a_run(cells[i]) for _, cells in kept) for i in range(len(parts))]
+    lines = [_line(own, split, names[own[0].id], cells, most) for own, cells in kept]
+    first, runs = methods[0][0], [run for own, _ in kept for run in own]
+    told, notes = given(runs)
+    title = "; ".join([f"{SHOWN.get(metric, metric)} by {BY[by]}: {title_words(first, split)}", *told])
+    counts = "; ".join(f"{part} {n:g}" for part, n in zip(parts, most))
+    notes += standing_notes(runs, split, by_labels=metric.startswith("class_accuracy"))
+    notes += [f"n, {_counted(metric)}: {counts}.", f"{GLOSSES.get(by, '')}{NOTE}"]
+    notes += [SEEDS_NOTE] if shows_seeds(lines) else []
+    headings = ("Method", "Supervision", "Corpus", "Profile", BUDGET, *parts)
     key = f"{table_key(first, split)} by {by} {metric.replace('_', ' ')}"
-    return Table(title, headings, tuple(lines), tuple(notes), ("Supervision",), key)
+    every = (*notes, scenes_words(scene_settings(first, split)))
+    return without_budget(Table(title, headings, tuple(lines), every, ("Supervision",), key))
 
 
-def _line(
-    own: Sequence[RunRecord], split: str, metric: str, name: str, figures: Mapping[str, PartFigure], most: Mapping[str, int]
-) -> Line:
+def _cells(metric: str, figures: Mapping[str, PartFigure], parts: Sequence[str], ids: Mapping[str, Any]) -> list[Cell]:
     unit = METRICS[metric].unit if metric in METRICS else ""
-    run, ids = own[0], tuple(run.id for run in own)
-    look: dict[str, Any] = {"unit": unit, "digits": DIGITS.get(unit, 2), "runs": ids}
-    cells = [Cell(found.mean, found.ci95, n=found.n, shows_n=found.n < n, **look) if (found := figures.get(part)) else Cell()
-             for part, n in most.items()]  # fmt: skip
-    words = (name, supervision_words(run.config), corpus_words(run.config["task"]["corpus"]), run.config["profile"])
+    look: dict[str, Any] = {"unit": unit, "digits": DIGITS.get(unit, 2), **ids}
+    return [Cell(found.mean, found.ci95, n=found.n, **look) if (found := figures.get(part)) else Cell() for part in parts]
+
+
+def _line(own: Sequence[RunRecord], split: str, name: str, figures: Sequence[Cell], most: Sequence[float]) -> Line:
+    run = own[0]
+    words = (name, supervision_words(run.config), corpus_words(run.config["task"]["corpus"]), run.config["profile"],
+             budget_words(run.config))  # fmt: skip
+    cells = [replace(cell, shows_n=cell.value is not None and n_of_a_run(cell) < n) for cell, n in zip(figures, most)]
     return Line((*map(text, words), *cells), line_facts(run, split))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sepbench.results import RunRecord
+from sepbench.results_checks import MARK
 from sepbench.tables_facts import figures_of, interval, plain, short_si, split_fact
 from sepbench.tables_format import Cell
 
@@ -22,12 +23,14 @@ def supervision_words(config: Mapping[str, Any]) -> str | None:
 def line_facts(run: RunRecord, split: str) -> dict[str, str]:
     """What a row says of its run in formats whose rows stand alone.
 
-    `row`: recipe, changed options, and which runs taught it or are wrapped by it, whatever else was run.
+    `row`: recipe, changed options, a seed other than 0, and which runs taught it or are wrapped by it, whatever else was run.
     """
     changed = {name: plain(value) for name, value in sorted((run.changed or {}).items()) if name != "task"}
     for name in ("inner", "trained_by"):
         if other := (run.config.get(name) or {}).get("run"):
             changed[name] = Path(str(other)).name.rpartition("-")[0]  # its hash is not for names that last
+    changed |= {"seed": str(run.config["seed"])} if run.config.get("seed") else {}
+    changed |= {"kept": run.id.partition(MARK)[2]} if MARK in run.id else {}  # beside another of its id, by a merge
     row = " ".join([run.config["recipe"], *(f"{name}={value}" for name, value in changed.items())])
     corpus, profile = run.config["task"]["corpus"], run.config["profile"]
     return {"corpus": corpus, "profile": profile, "split": split_fact(run, split), "row": row}

@@ -22,23 +22,43 @@ LESS_IS_BETTER = (  # what is counted against a method: its costs and its faults
     *("Params", "MACs/s", "Real-time factor", "Memory, MB", "Training scenes", "Training time", "Wall time"),
     *("Undefined", "Missed", "Left out", "Under-separated", "Over-separated"),
 )
+TELLING = ("Corpus", "Profile")  # come along where they tell rows of one name apart
+BY_SEPARATION = (  # what is missed has no such figure, so that methods that miss some are ranked by other sources
+    "SI-SDRi", "SI-SDR", "SNRi", "SNR", "Median", "BSS SDR", "BSS ISR", "BSS SIR", "BSS SAR", "ISR", "SIR", "SAR",
+)  # fmt: skip
 
 
 def with_columns(tables: Sequence[Table], names: Sequence[str]) -> list[Table]:
     """The tables with their first column and those named, in that order; tables that have none of them are left out.
 
-    UserError for a name that no table has.
+    What a reader cannot do without comes along: Budget, which is there where budgets differ; corpus and profile, where rows
+    of one name differ in them; Missed beside a figure by separation, if any source is. UserError for a name that no table has.
     """
     for name in names:
         _check(tables, name, "--columns")
     found = []
     for table in tables:
         columns = [i for name in names if (i := column_of(table, name)) is not None]
-        kept = list(dict.fromkeys([0, *columns]))
+        before, behind = _along(table, columns)
+        kept = list(dict.fromkeys([0, *before, *columns, *behind]))
         rows = tuple(Line(tuple(row.cells[i] for i in kept), row.facts) for row in table.rows)
         headings = tuple(table.headings[i] for i in kept)
         found += [replace(table, headings=headings, rows=rows)] if columns else []
     return found
+
+
+def _along(table: Table, columns: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The columns that come along unasked, before those asked for and after them."""
+
+    def tells(i: int) -> bool:
+        named = {row.cells[0].show() for row in table.rows}
+        return len(named) < len({(row.cells[0].show(), row.cells[i].show()) for row in table.rows})
+
+    own = [i for i, heading in enumerate(table.headings) if i not in columns]
+    before = [i for i in own if table.headings[i] == "Budget" or (table.headings[i] in TELLING and tells(i))]
+    separated = any(short(table.headings[i]) in BY_SEPARATION for i in columns)
+    missed = [i for i in own if separated and table.headings[i] == "Missed" and any(row.cells[i].value for row in table.rows)]
+    return before, missed
 
 
 def sorted_by(tables: Sequence[Table], wanted: str) -> list[Table]:

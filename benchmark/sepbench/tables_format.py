@@ -40,6 +40,7 @@ class Cell:
     runs: tuple[str, ...] = ()  # run ids; the mean over runs that differ in nothing but the seed
     tie: str | None = None  # letters: rows that share one cannot be told apart in this column
     shows_n: bool = False  # the cell says its n, for it is not that of its neighbours
+    of_runs: int = 0  # how many runs there are, where not all of them have the figure
 
     @property
     def is_dash(self) -> bool:
@@ -58,7 +59,8 @@ class Cell:
                 beside.append(f"chance {self.number(self.chance)}")
             elif self.chance is not None:
                 parts.append(f"({self.number(self.chance)})")
-            parts += [f"({len(self.runs)} runs)"] if len(self.runs) > 1 else []
+            of = f" of {self.of_runs}" if self.of_runs else ""
+            parts += [f"({len(self.runs)}{of} runs)"] if of or len(self.runs) > 1 else []
             parts += [f"(n {self.n})"] if self.shows_n and self.n is not None else []
             parts += [self.tie] if self.tie else []
         if self.published is not None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sepbench.errors import UserError
 from sepbench.tables_columns import short
 from sepbench.tables_format import DASH, Cell, Line, Table
-from sepbench.tables_latex import tex
+from sepbench.tables_latex import number_tex
 
 PREFIX = "sep"
 NUMBERS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -31,6 +31,7 @@ class Macro(NamedTuple):
     name: str
     value: str  # as LaTeX has it
     said: str  # table, row, column, and which of the cell's numbers it is
+    runs: tuple[str, ...]  # ids of those behind it
 
 
 def macros(tables: Sequence[Table]) -> str:
@@ -39,7 +40,7 @@ def macros(tables: Sequence[Table]) -> str:
     UserError where two numbers would have one name; it names both.
     """
     lines = ["% Written by sepbench table --format tex-macros; give it again rather than edit this."]
-    held: dict[str, str] = {}
+    held: dict[str, Macro] = {}
     for table in tables:
         lines += ["", f"% {_plain(table.title)}"]
         for row in table.rows:
@@ -47,13 +48,18 @@ def macros(tables: Sequence[Table]) -> str:
             lines += [f"% {_plain(row.cells[0].show())}"] if own else []
             for macro in own:
                 if macro.name in held:
-                    raise UserError(
-                        f"two numbers would both be \\{macro.name}: {held[macro.name]}; and {macro.said}. Narrow the table "
-                        "down (--task, --corpus, --profile), or name a folder that holds one of the runs."
-                    )
-                held[macro.name] = macro.said
+                    raise _collision(held[macro.name], macro)
+                held[macro.name] = macro
                 lines.append(f"\\newcommand{{\\{macro.name}}}{{{macro.value}}}")
     return "\n".join(lines) + "\n"
+
+
+def _collision(one: Macro, other: Macro) -> UserError:
+    told = f"two numbers would both be \\{one.name}: {one.said}; and {other.said}."
+    if set(one.runs) - set(other.runs) and set(other.runs) - set(one.runs):
+        folders = " or ".join(f"'{', '.join(macro.runs)}'" for macro in (one, other))
+        return UserError(f"{told} Give the folder of one of these runs in place of all results: {folders}.")
+    return UserError(f"{told} Ask for one of the two tables or columns alone, by --task, --table or --columns.")
 
 
 def letters(words: str) -> str:
@@ -73,7 +79,7 @@ def _of(table: Table, row: Line, heading: str, cell: Cell) -> Iterator[Macro]:
     place = " ".join([key, row.facts.get("row") or row.cells[0].show(), *facts, short(heading)])
     name, where = PREFIX + letters(place), f"{_plain(table.title)}, row '{row.cells[0].show()}' of {', '.join(facts)}"
     for what, shown in _numbers(cell):
-        yield Macro(name + what, tex(shown), f"{where}, column '{heading}'")
+        yield Macro(name + what, number_tex(shown), f"{where}, column '{heading}'", cell.runs)
 
 
 def _numbers(cell: Cell) -> Iterator[tuple[str, str]]:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import fmean
+from typing import Any
 
-from sepbench.by_group import ALL, figures_by, whole
 from sepbench.errors import UserError, nearest
 from sepbench.results import RunRecord, read_rows
 from sepbench.results_checks import MARK
 from sepbench.statistics import Columns
-from sepbench.tables_alike import each_once, leaks, on_the_same_scenes, scenes_words, table_key, title_words
+from sepbench.tables_alike import each_once, on_the_same_scenes, scenes_words, table_key, title_words
 from sepbench.tables_by import by_tables
 from sepbench.tables_cells import (
     by_words,
     cost_cell,
-    figure_cell,
     line_facts,
     memory_cell,
     real_time_factor_cell,
@@ -26,22 +24,17 @@ from sepbench.tables_cells import (
 )
 from sepbench.tables_columns import called, sorted_by, with_columns
 from sepbench.tables_facts import (
-    BY_LABELS_NOTE,
-    OF_THE_PROFILE,
-    ORACLE_NOTE,
-    SHARED_NOTE,
-    SYNTHETIC_NOTE,
     budget_words,
     corpus_words,
     figures_of,
     has_rows,
-    is_synthetic,
     measures,
     method_names,
     scene_settings,
-    shares_clips,
 )
-from sepbench.tables_format import DASH, Cell, Line, Table, text, without_empty
+from sepbench.tables_format import Cell, Line, Table, text, without_empty
+from sepbench.tables_notes import BUDGET, SEEDS_NOTE, clip_note, given, standing_notes, without_budget
+from sepbench.tables_seeds import BY_RULE, cells_of, figure_printed, ids_of, scored, shows_seeds, with_n
 from sepbench.tables_ties import letters_in
 
 FIGURES = {  # metric -> heading and digits; those that no run has and the task does not ask for are left out
@@ -59,16 +52,19 @@ MORE = {  # shown where --columns or --sort names them
 }  # fmt: skip
 BESIDE = ("si_sdr",)  # shown only where a run has no improvement: it knows of no mixture
 PLACED_BY = ("si_sdri", "si_sdri_by_label", "si_sdr", "fuss_si_snri", "label_set_accuracy", "class_accuracy")
-BY_RULE = ("class_accuracy", "class_accuracy_both")  # found by separation or by the set of labels, which do not compare
-OF_THE_TABLE = ("task", "protocol", "budget")  # what the title or a column tells of a run
+OF_THE_TABLE = ("task", "protocol", "budget", "seed")  # what the title or a column tells of a run; seeds are one row
 FOLDABLE = ("Supervision", "Sources / scenes", "Missed")
 LEGEND = (
     "[ ]: 95 % interval, drawing scenes. Letters: methods that share one cannot be told apart in that column (paired, 95 %; no "
     "letter: one run in the table, or several seeds). ( ): chance, the F of always saying yes or the share of classes that "
-    "guessing gets right. Missed: sources without an answer, which no mean counts. Params: of all networks that answer. "
-    "MACs/s: multiply-accumulates per second of audio. Real-time factor: seconds of computing per second of audio, memory: "
-    "the peak of the process or of the GPU's tensors, both on the run's own machine. Training scenes: drawn to learn from, "
-    "single clips too, those for validation not."
+    "guessing gets right. Missed: sources without an answer, which are in no mean by separation. Params: of all networks that "
+    "answer. MACs/s: multiply-accumulates per second of audio. Real-time factor: seconds of computing per second of audio, "
+    "memory: the peak of the process or of the GPU's tensors, both on the run's own machine. Training scenes: drawn to learn "
+    "from, single clips too, those for validation not."
+)
+N_NOTE = (
+    "(n …): the figure is a mean over so many, and over more in another row: sources (of CA-, CAPI-SDRi and all that is right or "
+    "not of a whole scene: scenes). Sources that are missed have no SI-SDRi, scenes in which a label repeats no CA-SDRi."
 )
 DASHES = (
     "–: the method cannot give the figure (who names nothing has no labels to be right, who separates nothing no sound, who "
@@ -115,17 +111,20 @@ def _table(methods: Sequence[Sequence[RunRecord]], split: str, named: Sequence[s
     runs = [run for own in methods for run in own]
     names, shown = method_names(first, OF_THE_TABLE), _shown(runs, split, named)
     rows = {own[0].id: read_rows(own[0].path) for own in methods if len(own) == 1 and has_rows(own[0])}
-    letters = {metric: _letters(first, rows, metric, split) for metric in shown}
-    lines = tuple(_line(own, split, names[own[0].id], shown, letters) for own in methods)
-    headings = ["Method", "Supervision", "Corpus", "Profile", "Budget", "Sources / scenes"]
+    figures = _figures(methods, rows, split, shown)
+    lines = tuple(_line(own, split, names[own[0].id], cells) for own, cells in zip(methods, figures))
+    headings = ["Method", "Supervision", "Corpus", "Profile", BUDGET, "Sources / scenes"]
     guessed = {metric for metric in shown if any(figures_of(run, split, f"{metric}_chance") for run in runs)}
     headings += [f"{heading} (chance)" if metric in guessed else heading for metric, (heading, _) in shown.items()]
     headings += ["Missed", "Params", "MACs/s", "Real-time factor", "Memory, MB", "Training scenes", "Training time"]
-    told, notes = _given(runs)
+    told, notes = given(runs)
     title = "; ".join([title_words(first[0], split), *told])
-    every = (*notes, *_notes(runs, split), LEGEND, DASHES)
+    notes += [*standing_notes(runs, split, by_labels=True), *clip_note(runs, split)]
+    notes += [N_NOTE] if any(cell.shows_n for line in lines for cell in line.cells) else []
+    notes += [SEEDS_NOTE] if shows_seeds(lines) else []
+    every = (*notes, scenes_words(scene_settings(first[0], split)), LEGEND, DASHES)
     table = Table(title, tuple(headings), lines, every, FOLDABLE, table_key(first[0], split))
-    return _without_budget(without_empty(table, ["Missed", "Training scenes"]))
+    return without_budget(without_empty(table, ["Missed", "Training scenes"]))
 
 
 def _shown(runs: Sequence[RunRecord], split: str, named: Sequence[str]) -> dict[str, tuple[str, int]]:
@@ -145,39 +144,42 @@ def _letters(first: Sequence[RunRecord], rows: Mapping[str, Columns], metric: st
     return letters_in({name: rows[name] for name in fitting}, metric, split)
 
 
-def _line(
-    own: Sequence[RunRecord], split: str, name: str, shown: Mapping[str, tuple[str, int]],
-    letters: Mapping[str, Mapping[str, str]],
-) -> Line:  # fmt: skip
+def _figures(
+    methods: Sequence[Sequence[RunRecord]], rows: Mapping[str, Columns], split: str, shown: Mapping[str, tuple[str, int]]
+) -> list[list[Cell]]:
+    """The figures of each method, in the order of `shown`, with their tie letters, and n where it is less than in other rows."""
+    digits = {metric: places for metric, (_, places) in shown.items()}
+    held, first = [cells_of(own, split, digits) for own in methods], [own[0] for own in methods]
+    columns = []
+    for metric in shown:
+        letters = _letters(first, rows, metric, split)
+        tied = [replace(cells[metric], tie=letters.get(run.id)) for cells, run in zip(held, first)]
+        columns.append(with_n(tied, first, split, metric))
+    return [list(cells) for cells in zip(*columns)]
+
+
+def _line(own: Sequence[RunRecord], split: str, name: str, figures: Sequence[Cell]) -> Line:
     run = own[0]
-    figures = figures_of(run, split, next((metric for metric in PLACED_BY if figures_of(run, split, metric)), "")) or {}
-    counts = " / ".join(str(figures[key]) for key in ("n", "scenes") if figures.get(key) is not None)
     words = (name, supervision_words(run.config), corpus_words(run.config["task"]["corpus"]), run.config["profile"],
-             budget_words(run.config), counts)  # fmt: skip
-    cells = [replace(_figure(own, split, metric, digits), tie=letters[metric].get(run.id))
-             for metric, (_, digits) in shown.items()]  # fmt: skip
-    return Line((*map(text, words), *cells, _missed(own, split), *_costs(own)), line_facts(run, split))
+             budget_words(run.config), _counts(own, split))  # fmt: skip
+    return Line((*map(text, words), *figures, _missed(own, split), *_costs(own)), line_facts(run, split))
 
 
-def _figure(own: Sequence[RunRecord], split: str, metric: str, digits: int) -> Cell:
-    """A method's figure: its run's, or the mean over seeds with the interval of all their rows."""
-    cells = [figure_cell(run, split, metric, digits) for run in own]
-    if len(own) == 1 or any(cell.value is None for cell in cells):
-        return cells[0]
-    mean, bounds = fmean(cell.value for cell in cells if cell.value is not None), None
-    if all(map(has_rows, own)):
-        found = figures_by([([read_rows(run.path) for run in own], metric, whole)], split)[0]
-        bounds = found[ALL].ci95 if ALL in found else None
-    return replace(cells[0], value=mean, ci=bounds, runs=tuple(run.id for run in own))
+def _counts(own: Sequence[RunRecord], split: str) -> str:
+    """Sources and scenes behind the figure that a method is placed by, over seeds their sums."""
+    metric = next((metric for metric in PLACED_BY if scored(own, split, metric)), "")
+    there = [figures for run in own if (figures := figures_of(run, split, metric))]
+    held = [[int(figures[key]) for figures in there if figures.get(key) is not None] for key in ("n", "scenes")]
+    sums = [sum(each) for each in held if each]
+    return " / ".join(map(str, sums)) + (f" ({len(there)} runs)" if len(there) > 1 else "")
 
 
 def _missed(own: Sequence[RunRecord], split: str) -> Cell:
-    """Sources without an answer; a dash where separation was not scored, or where there are none."""
-    run = own[0]
-    if figures_of(run, split, "si_sdri") is None:
-        return Cell()
-    n = int(((run.metrics[split].get("missed") or {}).get("all") or {}).get("n") or 0)
-    return Cell(n or None, digits=0, runs=(run.id,))
+    """Sources without an answer, over seeds their sum; a dash where separation was not scored, or where there are none."""
+    there = scored(own, split, "si_sdri")
+    n = sum(int(((run.metrics[split].get("missed") or {}).get("all") or {}).get("n") or 0) for run in there)
+    facts: dict[str, Any] = ids_of(own, there)
+    return Cell(n, digits=0, **facts) if n else Cell()
 
 
 def _costs(own: Sequence[RunRecord]) -> list[Cell]:
@@ -190,45 +192,10 @@ def _costs(own: Sequence[RunRecord]) -> list[Cell]:
     return [*answering, drawn, seconds_cell(run.wall_s.get("fit") if learns else None, run)]
 
 
-def _given(runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
-    """What all were given, for the title: profile and budget; and, where they were given different things, notes that say so."""
-    profiles = sorted({run.config["profile"] for run in runs})
-    budgets = sorted({words for run in runs if (words := budget_words(run.config))})
-    notes = []
-    if len(profiles) > 1:
-        notes.append(f"PROFILES DIFFER ({', '.join(profiles)}): these rows are no comparison on equal terms.")
-    if len(budgets) > 1:
-        notes.append(f"BUDGETS DIFFER ({'; '.join(budgets)}): these rows are no comparison on equal terms.")
-    told = [f"profile {profiles[0]}"] if len(profiles) == 1 else []
-    told += [f"budget {budgets[0]} each"] if len(budgets) == 1 and budgets != [OF_THE_PROFILE] else []
-    return told, notes
-
-
-def _without_budget(table: Table) -> Table:
-    """The table without its column of budgets, but where they differ: else the title tells of them."""
-    i = table.headings.index("Budget")
-    held = {row.cells[i].show() for row in table.rows} - {DASH}
-    if len(held) > 1:
-        return table
-    rows = tuple(Line((*row.cells[:i], *row.cells[i + 1 :]), row.facts) for row in table.rows)
-    return replace(table, headings=(*table.headings[:i], *table.headings[i + 1 :]), rows=rows)
-
-
-def _notes(runs: Sequence[RunRecord], split: str) -> Iterator[str]:
-    settings = scene_settings(runs[0], split)
-    if is_synthetic(str(settings["corpus"])):
-        yield SYNTHETIC_NOTE
-    yield from [SHARED_NOTE] if shares_clips(runs[0]) else leaks(runs)
-    if any(by_words(run, split) != "separation" for run in runs):
-        yield BY_LABELS_NOTE
-    if any(run.config.get("supervision") == "oracle" for run in runs):
-        yield ORACLE_NOTE
-    yield scenes_words(settings)
-
-
 def _place(own: Sequence[RunRecord], split: str) -> tuple[int, float]:
     """Where a method stands: by the first of the figures that it has, those without separation last."""
     for i, metric in enumerate(PLACED_BY):
-        if figures := figures_of(own[0], split, metric):
-            return i, -float(figures["mean"])
+        mean = figure_printed(own, split, metric)
+        if mean is not None:
+            return i, -mean
     return len(PLACED_BY), 0.0

@@ -28,6 +28,7 @@ from .spectrogram import Spectrogram
 from .svm import Machines
 
 HEARING = 0.5  # of a budget in minutes; the rest is for what is learnt from the crops
+MOST_CROPS = 10_000  # that a budget may ask for: the SVM's time grows with their square
 Split = Callable[[int], tuple[np.ndarray, list[int]]]  # number of sources -> parts (source, frame, bin), their classes
 
 
@@ -71,13 +72,14 @@ class NmfSvm:
     def fit(self, training: Training) -> dict[str, Any]:
         """The SVM, and each class's spectra where they are wanted, from clean crops. Hands back what it cost.
 
-        train.crops of them, or as many as a budget allows, if that is fewer: of a budget in minutes, half is for hearing them.
+        train.crops of them; with a budget those that its scenes hold or that half of its minutes let hear, at most MOST_CROPS.
         """
         began_s, n_pieces = time.perf_counter(), 0
-        train = self.settings.train
+        train, limits = self.settings.train, _limits(training.budget)
+        wanted = MOST_CROPS if limits else train.crops
         features, labels, spectrograms = [], [], _Spectrograms(self.stft, len(self.task.classes), train.dictionary_crops)
-        with training.progress.bar("hearing crops", train.crops) as bar:
-            for crops, own in clean_crops(training.scenes, train.crops, **_limits(training.budget)):
+        with training.progress.bar("hearing crops", None if limits else wanted) as bar:
+            for crops, own in clean_crops(training.scenes, wanted, **limits):
                 n_pieces += 1
                 features.append(self.features(crops).numpy())
                 labels.append(own)
@@ -98,8 +100,8 @@ class NmfSvm:
         missing = sorted(set(range(len(self.task.classes))) - set(labels.tolist()))
         if missing:
             raise UserError(
-                f"train.crops is {len(labels)}: none of them is of '{self.task.classes[missing[0]]}'. Let it be more, or the "
-                "budget."
+                f"{len(labels)} crops to learn from: none of them is of '{self.task.classes[missing[0]]}'. Let train.crops be "
+                "more, or the budget."
             )
 
     def _learn_spectra(self, dictionary: Dictionary, of_class: Sequence[Sequence[np.ndarray]], progress: Any) -> None:

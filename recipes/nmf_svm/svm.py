@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+CACHE_MB = 500  # for rows of the kernel, taken as they are needed
+
 
 class Machines(nn.Module):
     """f_c(x) = bias_c + sum_i weight_ci exp(-gamma |z(x) - point_i|^2), z(x) = (x - mean) / scale.
@@ -40,7 +42,7 @@ class Machines(nn.Module):
         points = self._standardised(torch.from_numpy(features)).numpy()
         weights, bias = np.zeros((len(self.bias), len(points))), np.zeros(len(self.bias))
         for label, row in enumerate(weights):
-            machine = SVC(C=c, kernel="rbf", gamma=self.gamma).fit(points, labels == label)
+            machine = SVC(C=c, kernel="rbf", gamma=self.gamma, cache_size=CACHE_MB).fit(points, labels == label)
             row[machine.support_] = machine.dual_coef_[0]
             bias[label] = float(machine.intercept_[0])
         kept = weights.any(0)

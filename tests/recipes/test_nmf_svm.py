@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from functools import cache
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bands import SMALL, Sounds, noise, sound, two_sounds
 
 from sepbench.cost import measure_cost
 from sepbench.errors import UserError
-from sepbench.method import Training
+from sepbench.method import Budget, Training
 from sepbench.metrics.si_sdr import si_sdr
 from sepbench.progress import PlainProgress
 from sepbench.recipe import build, load_recipe
@@ -106,6 +107,14 @@ def test_clean_sounds_are_known(blind):
 def test_a_fit_says_what_it_cost(tmp_path: Path):
     cost = method_of().fit(Training(Sounds(), Sounds(1), tmp_path, 0, QUIET, None, None, tmp_path))["svm"]
     assert cost["crops"] == 60 and 0 < cost["points"] <= 60 and cost["valid_accuracy"] == 1.0 and cost["seconds"] > 0
+
+
+@pytest.mark.parametrize(("budget", "least"), [(Budget(scenes=100), 165), (Budget(minutes=0.05), 61)])
+def test_a_budget_decides_how_many_crops_there_are_and_not_the_profile(tmp_path: Path, budget: Budget, least: int):
+    """Of two sources in each scene, one in ten is silent; the profile here says 60."""
+    training = Training(Sounds(), Sounds(1), tmp_path, 0, QUIET, None, None, tmp_path, budget=budget)
+    cost = method_of().fit(training)["svm"]
+    assert cost["crops"] >= least and cost["scenes"] <= (budget.scenes or math.inf)
 
 
 def test_the_cost_is_two_products_for_each_factor_and_iteration():

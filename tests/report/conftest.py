@@ -16,8 +16,8 @@ from sepbench.report.style import LOOK
 
 
 @pytest.fixture(autouse=True, scope="module")
-def unpainted() -> None:
-    """Here figures are painted."""
+def small_pictures() -> None:
+    """Here figures are painted in all their dots."""
 
 
 @pytest.fixture

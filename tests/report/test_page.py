@@ -12,16 +12,17 @@ import pytest
 import soundfile
 from heard_runs import heard
 
-from made_up_runs import put
+from made_up_runs import made_up, put
 from sepbench.cli_report import report
 from sepbench.errors import UserError
 from sepbench.options import Door
-from sepbench.report.charts import Gains, class_chart, gain_chart, training_chart
+from sepbench.report.charts import Gains, _means, class_chart, gain_chart, training_chart
 from sepbench.report.embedded import COLUMNS, ROWS, opus, spectrogram
 from sepbench.report.page import chosen
 from sepbench.report.page_sounds import Played, PlayedScene, Player, check_room, fitting
 from sepbench.report.page_tables import page_tables, upright
 from sepbench.results import read_runs
+from sepbench.scene import Row
 from sepbench.tables_format import Cell, Line, Table, text
 
 NASTY = "</script><script>alert(1)</script><b>&\"'"
@@ -120,7 +121,7 @@ def test_runs_without_sounds_say_why(tmp_path):
     put(tmp_path / "runs")
     assert reported(tmp_path / "runs", "-o", tmp_path / "out.html") == 0
     html = (tmp_path / "out.html").read_text()
-    assert "no sounds." in html and "<audio" not in html
+    assert "no sounds: " in html and "<audio" not in html
 
 
 @pytest.mark.parametrize(
@@ -254,3 +255,55 @@ def test_training_has_a_panel_per_stage(tmp_path):
     chart = training_chart(tmp_path, ("separator", "critic"), "Method")
     assert svg(chart).index("Separator") < svg(chart).index("Critic") and "2 stages" in chart.alt
     assert training_chart(Path(tmp_path / "none"), (), "Method") is None
+
+
+def test_a_mean_of_one_scene_has_no_interval_and_no_whisker():
+    of_one = Gains(np.zeros(20), np.arange(20.0), np.repeat(["s"], 20).astype(object))
+    of_many = Gains(np.zeros(20), np.arange(20.0), np.arange(20).astype(object))
+    (_, mean, low, high), (_, _, *ends) = _means(of_one), _means(of_many)
+    assert mean.tolist() == [9.5] and np.isnan([low, high]).all() and np.isfinite(ends).all()
+    lone, both = (svg(gain_chart({"A": own}, "SI-SDRi, dB")) for own in (of_one, of_many))
+    assert "LineCollection" in both and len(lone) < len(both)
+
+
+def test_the_page_says_of_what_it_shows_no_chart_and_no_sound(tmp_path):
+    for seed in range(13):
+        heard(tmp_path / "runs", seed=seed, task__corpus="esc50")
+    put(tmp_path / "runs", recipe="other", task__corpus="synthetic")
+    assert reported(tmp_path / "runs", "-o", tmp_path / "r.html") == 0
+    html = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert html.count("Shown: one run of each recipe, of 13 runs.") == 2 and "Of one run of each recipe, of 13 runs." in html
+    assert re.search(r"without charts and sounds: urban_events on synthetic sounds[^.<]*\(1 run\)", html)
+
+
+def test_the_page_says_what_a_split_beyond_the_first_lacks(tmp_path):
+    seen = [Row("r", "seen", f"s{k}", 0, "siren", name, float(k)) for k in range(12) for name in ("si_sdri", "si_sdr_mixture")]
+    heard(tmp_path / "runs", rows=[*made_up(), *seen])
+    assert reported(tmp_path / "runs", "-o", tmp_path / "r.html") == 0
+    assert re.search(r"without charts and sounds: [^<]*, seen: ", (tmp_path / "r.html").read_text(encoding="utf-8"))
+
+
+def test_scenes_without_any_answer_are_counted(tmp_path, page):
+    heard(tmp_path / "runs", rows=made_up(n_missed=5))  # both sources of two scenes, and one of another
+    assert reported(tmp_path / "runs", "-o", tmp_path / "r.html") == 0
+    assert "; 2 scenes without any answer, neither best nor worst" in (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "without any answer" not in page and "without charts" not in page and "Shown: " not in page
+
+
+def test_every_run_is_named_in_words_that_need_no_pointer(page):
+    said = re.sub(r'title="[^"]*"', "", page)
+    hashes = set(re.findall(r'title="[^"]*-([0-9a-f]{8})"', page))
+    assert len(hashes) == 2 and all(each in said for each in hashes)
+    assert re.search(r"<li>Other: <span>other-quick-synthetic-[0-9a-f]{8}</span></li>", said)
+
+
+def test_runs_are_named_by_column_where_the_rows_do_not_differ():
+    row = [Line((text(part), Cell(1.0, runs=("a-1",)), Cell(2.0, runs=("b-2",)))) for part in ("1", "2")]
+    assert page_tables([Table("T", ("Sources", "A", "B"), tuple(row), ())])[0].named == (("A", "a-1"), ("B", "b-2"))
+
+
+def test_the_page_tells_budgets_as_the_tables_do(tmp_path):
+    put(tmp_path / "runs", budget={"scenes": 16000}, learns_from="mixtures")
+    put(tmp_path / "runs", seed=1)
+    assert reported(tmp_path / "runs", "-o", tmp_path / "r.html", "--no-audio") == 0
+    assert "within a budget: 1 run of 16,000 scenes;" in (tmp_path / "r.html").read_text(encoding="utf-8")

@@ -149,7 +149,7 @@ def printable(words: str) -> str:
 
 
 def _means(own: Gains) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean input, mean improvement and its interval, per bin with enough sources."""
+    """Mean input, mean improvement and its interval (NaN where there is none), per bin with enough sources."""
     bins = np.floor(own.before_db / BIN_DB)
     found = []
     for each in np.unique(bins):
@@ -157,8 +157,9 @@ def _means(own: Gains) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         if inside.sum() >= FEWEST:
             gain = own.gain_db[inside]
             mean = float(gain.mean())
-            ends = bootstrap_ci(gain, np.ones(len(gain)), own.scene[inside], RESAMPLES) or (mean, mean)
-            found.append((float(own.before_db[inside].mean()), mean, min(ends[0], mean), max(ends[1], mean)))
+            ends = bootstrap_ci(gain, np.ones(len(gain)), own.scene[inside], RESAMPLES)
+            whisker = (math.nan, math.nan) if ends is None else (min(ends[0], mean), max(ends[1], mean))
+            found.append((float(own.before_db[inside].mean()), mean, *whisker))
     at, mean_db, low, high = np.array(found, float).reshape(-1, 4).T
     return at, mean_db, low, high
 

@@ -29,8 +29,9 @@ from sepbench.report.words import metric_words
 from sepbench.results import RunRecord, read_rows
 from sepbench.tables import make_tables
 from sepbench.tables_alike import each_once, on_the_same_scenes, title_words
-from sepbench.tables_facts import figures_of, is_synthetic, method_names, newest
+from sepbench.tables_facts import OF_THE_PROFILE, budget_words, figures_of, is_synthetic, method_names, newest
 from sepbench.tables_task import task_tables
+from sepbench.worst import rank_scenes
 
 TEMPLATES = Path(__file__).parent / "templates"
 PARTED_BY = {"class": "By class", "n_sources": "By number of sources", "overlap": "By overlap", "input_si_sdr": "By input SI-SDR"}
@@ -51,6 +52,8 @@ class Group:
     charts: tuple[tuple[str, Chart], ...]  # heading, chart
     training: tuple[tuple[str, Chart], ...]  # method, chart
     listens: tuple[Played, ...] = ()
+    of_charts: str = ""  # which runs they are of, where not of all
+    of_listens: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Section:
     tables: tuple[PageTable, ...]
     parted: tuple[tuple[str, tuple[PageTable, ...]], ...]  # heading, tables
     groups: tuple[Group, ...]
+    left_out: tuple[str, ...] = ()  # what stands in the tables alone
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,8 @@ def _finished(runs: Sequence[RunRecord]) -> list[RunRecord]:
 
 def _section(place: str, task: str, runs: Sequence[RunRecord], wanted: Wanted) -> Section:
     finished = _finished(runs)
-    groups = [own for own in on_the_same_scenes(finished, SCORED) if own[1] == _first_split(own[0][0])]
+    every = on_the_same_scenes(finished, SCORED)
+    groups = [own for own in every if own[1] == _first_split(own[0][0])]
     real = [own for own in groups if not is_synthetic(str(own[0][0].config["task"]["corpus"]))]
     tables = [*_tables_of(finished, task), *page_tables(make_tables(runs, wanted.published))]
     parted = []
@@ -148,7 +153,9 @@ def _section(place: str, task: str, runs: Sequence[RunRecord], wanted: Wanted) -
         parted += [(heading, tuple(own))] if own else []
     largest_first = sorted(real or groups, key=lambda own: min(map(_profile, own[0])))
     shown = [_group(f"{place}-{i}", *own, wanted) for i, own in enumerate(largest_first, 1)]
-    return Section(place, task, tuple(tables), tuple(parted), tuple(shown))
+    alone = [own for own in every if own not in largest_first]
+    left_out = [f"{title_words(own[0], split)} ({_counted_runs(len(own))})" for own, split in alone]
+    return Section(place, task, tuple(tables), tuple(parted), tuple(shown), tuple(left_out))
 
 
 def _tables_of(runs: Sequence[RunRecord], task: str, by: str | None = None) -> list[PageTable]:
@@ -169,7 +176,10 @@ def _group(place: str, runs: Sequence[RunRecord], split: str, wanted: Wanted) ->
     best_first = sorted(runs, key=lambda run: -((figures_of(run, split, metric) or {}).get("mean", -1e9)))
     one_each = chosen(best_first)
     few = best_first if len(best_first) <= MOST else one_each[:MOST]
-    words = f"{metric_words(metric)}, dB"
+    words, of_each = f"{metric_words(metric)}, dB", f"one run of each recipe, of {_counted_runs(len(runs))}"
+    of_charts = "" if len(few) == len(runs) else of_each
+    if len(few) < len(one_each) and of_charts:
+        of_charts = f"the first {len(few)} of {len(one_each)} recipes, {of_each}"
     with_rows = [run for run in few if (run.path / "rows.parquet").is_file()]
     gained = gain_chart({names[run.id]: gains(read_rows(run.path), metric, split) for run in with_rows}, words)
     classes = class_chart({names[run.id]: _of_classes(run, split, metric) for run in few}, words)
@@ -178,12 +188,28 @@ def _group(place: str, runs: Sequence[RunRecord], split: str, wanted: Wanted) ->
     listens: list[Played] = []
     if wanted.sounds_of is not None:
         listens = [
-            played(f"{place}-{i}", names[run.id], wanted.sounds_of(run, split)) for i, run in enumerate(one_each, 1)
+            _heard(f"{place}-{i}", run, names[run.id], split, wanted.sounds_of) for i, run in enumerate(one_each, 1)
         ]
     drawn = tuple((heading, chart) for heading, chart in charts.items() if chart is not None)
     training = tuple((name, chart) for name, chart in trained if chart is not None)
     profiles = ", ".join(dict.fromkeys(str(run.config.get("profile")) for run in sorted(runs, key=_profile)))
-    return Group(place, f"{title_words(runs[0], split)}; profile {profiles}", drawn, training, tuple(listens))
+    title, of_listens = f"{title_words(runs[0], split)}; profile {profiles}", of_each if len(one_each) < len(runs) else ""
+    return Group(place, title, drawn, training, tuple(listens), of_charts, of_listens)
+
+
+def _heard(place: str, run: RunRecord, name: str, split: str, sounds_of: Callable[[RunRecord, str], Listening | str]) -> Played:
+    """The players of a run, and how many scenes it leaves without any answer."""
+    heard = sounds_of(run, split)
+    if isinstance(heard, str) or not (run.path / "rows.parquet").is_file():
+        return played(place, name, heard, 0)
+    try:
+        return played(place, name, heard, len(rank_scenes(read_rows(run.path), heard.metric, heard.split, 0).unanswered))
+    except UserError as error:  # sounds of other rows than these
+        return played(place, name, str(error), 0)
+
+
+def _counted_runs(n: int) -> str:
+    return f"{n} run{'' if n == 1 else 's'}"
 
 
 def _trained(run: RunRecord, name: str, wanted: Wanted) -> Chart | None:
@@ -234,7 +260,5 @@ def _counted(runs: Sequence[RunRecord], name: str) -> dict[str, int]:
 
 def _budgets(runs: Sequence[RunRecord]) -> dict[str, int]:
     """How many runs were trained within which budget; those without one are the profile's."""
-    words = [
-        ", ".join(f"{value:,} {name}" for name, value in budget.items()) for run in runs if (budget := run.config.get("budget"))
-    ]
-    return dict(Counter(words).most_common())
+    words = [budget_words(run.config) for run in runs]
+    return dict(Counter(each for each in words if each not in (None, OF_THE_PROFILE)).most_common())

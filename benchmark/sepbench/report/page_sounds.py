@@ -58,14 +58,19 @@ class Played:
         return sum(map(len, self.sounds.values())) + sum(map(len, pictures))
 
 
-def played(place: str, name: str, heard: Listening | str) -> Played:
-    """The players of a run whose method is called `name`; where there is nothing to hear, `heard` says why."""
+def played(place: str, name: str, heard: Listening | str, n_unanswered: int) -> Played:
+    """The players of a run whose method is called `name`; where there is nothing to hear, `heard` says why.
+
+    `n_unanswered`: scenes without any answer, which have no figure and so are none of those that are heard.
+    """
     if isinstance(heard, str):
         return Played(place, name, "", (), {}, lacking=heard)
     sounds: dict[str, str] = {}
     scenes = tuple(_scene(one, heard, sounds) for one in heard.scenes)
     figures = ", ".join(f"{one.place} {_figure(one.value, heard.unit)}" for one in heard.scenes)
-    return Played(place, name, f"{metric_words(heard.metric)}: {figures}", scenes, sounds)
+    scenes_words = f"{n_unanswered} scene{'' if n_unanswered == 1 else 's'}"
+    silent = f"; {scenes_words} without any answer, neither best nor worst" if n_unanswered else ""
+    return Played(place, name, f"{metric_words(heard.metric)}: {figures}{silent}", scenes, sounds)
 
 
 def fitting(lists: Sequence[Sequence[Played]], room: float, max_mb: float) -> tuple[list[list[Played]], int]:

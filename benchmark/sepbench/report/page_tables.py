@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from sepbench.tables_columns import LESS_IS_BETTER, short
@@ -38,6 +38,7 @@ class PageTable:
     columns: tuple[Column, ...]
     rows: tuple[tuple[Shown, ...], ...]
     runs: tuple[str, ...]
+    named: tuple[tuple[str, str], ...]  # the same to be read: row, or column where all rows have the same, and its runs
     notes: tuple[str, ...]
 
 
@@ -66,7 +67,17 @@ def _page_table(table: Table) -> PageTable:
     ]
     rows = tuple(tuple(map(_shown, row.cells)) for row in table.rows)
     runs = tuple(", ".join(dict.fromkeys(run for cell in row.cells for run in cell.runs)) for row in table.rows)
-    return PageTable(title, subtitle.strip("()"), tuple(columns), rows, runs, table.notes)
+    return PageTable(title, subtitle.strip("()"), tuple(columns), rows, runs, _named(table, runs), table.notes)
+
+
+def _named(table: Table, runs: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Whose runs are which: a line per row; where rows do not differ in them, per column."""
+    lines = [(row.cells[0].show(), own) for row, own in zip(table.rows, runs)]
+    if len(lines) > 1 and len(set(runs)) == 1:
+        columns = [(heading, ", ".join(dict.fromkeys(run for row in table.rows for run in row.cells[i].runs)))
+                   for i, heading in enumerate(table.headings)]  # fmt: skip
+        lines = columns if len({own for _, own in columns if own}) > 1 else [("All rows", runs[0])]
+    return tuple(dict.fromkeys((name, own) for name, own in lines if own))
 
 
 def _shown(cell: Cell) -> Shown:

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from sepbench.blocks.permutation import best_order, chosen
+from sepbench.blocks.snr_costs import errors
 from sepbench.blocks.stft import Stft
 from sepbench.blocks.weights import keep_all, recall_all
 from sepbench.devices import device
 from sepbench.method import Batch, Training
 from sepbench.scene import Estimate, Mixture, TaskInfo
 from sepbench.training import Schedule, train, within
-
-FLOOR = 1e-3  # of the mixture's energy: an error below it is no longer worth anything, and a silent source divides by no zero
 
 
 class Masks(nn.Module):
@@ -60,10 +59,10 @@ class MaskSeparator:
         return cost
 
     def _loss(self, batch: Batch) -> dict[str, Tensor]:
+        """The error's energy over the mixture's; in dB, silent slots would count as much as sources."""
         estimate = self.network(batch.reference)
-        errors = (estimate[:, None] - batch.sources[:, :, None]).square().sum(-1)  # (batch, reference, estimate)
-        energy = batch.reference.square().sum(-1)[:, None, None] + torch.finfo().tiny
-        costs = 10 * torch.log10(errors / energy + FLOOR)  # dB
+        energy = batch.reference.square().sum(-1).clamp_min(torch.finfo().tiny)
+        costs = errors(estimate, batch.sources) / energy[:, None, None]  # (batch, reference, estimate)
         return {"loss": chosen(costs, best_order(costs))}
 
     @torch.inference_mode()
