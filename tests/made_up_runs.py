@@ -66,7 +66,10 @@ def put(
     config["params"] |= options
     every = {"alpha": 10.0, "lambda": 5.0, **options}
     with RunFolder.open_or_create(root, config, every, None, {**FACTS, **facts}, changed or {}) as folder:
-        folder.append_rows("test", 0, made_up() if rows is None else list(rows), decisions)
+        every_row = made_up() if rows is None else list(rows)
+        for split in dict.fromkeys(["test", *(row.split for row in every_row)]):
+            own = [row for row in every_row if row.split == split]
+            folder.append_rows(split, 0, own, decisions if split == "test" else None)
         if finished:
             folder.finish({}, weights_hash=weights_hash)
     return folder.path

@@ -125,7 +125,7 @@ def test_a_wrong_sign_in_a_loss_fails(sounds: Path, strong: Path, tmp_path: Path
 
 def test_swapped_outputs_fail_by_label_and_by_label_alone(sounds: Path, strong: Path, tmp_path: Path) -> None:
     copy = broken(tmp_path / "swapped", "recipes/weak_label", "method.py",
-                  "Estimate(sources=answer, labels", "Estimate(sources=answer.roll(1, 0), labels")
+                  "self._heard(answer, shares", "self._heard(answer.roll(1, 0), shares")
     run(sounds, copy, tmp_path / "runs", labels="strong")
     assert failing(tmp_path / "runs", strong) == {"si_sdr_by_label", "si_sdri_by_label"}
 
@@ -134,7 +134,7 @@ def test_outputs_upside_down_fail_by_their_sign_alone(sounds: Path, strong: Path
     reference = shutil.copytree(strong, tmp_path / "reference")
     (reference / FILE).write_text(TRAINED.removesuffix("}") + ", sign_flipped: 0 sources}")
     copy = broken(tmp_path / "negated", "recipes/weak_label", "method.py",
-                  "Estimate(sources=answer, labels", "Estimate(sources=-answer, labels")
+                  "self._heard(answer, shares", "self._heard(-answer, shares")
     run(sounds, copy, tmp_path / "runs", labels="strong")
     assert failing(tmp_path / "runs", reference) == {"sign_flipped"}
 
@@ -144,7 +144,7 @@ def test_swapped_outputs_of_a_separator_that_was_taught_by_a_critic_fail_by_labe
     sounds: Path, weak: Path, tmp_path: Path
 ) -> None:
     copy = broken(tmp_path / "swapped", "recipes/weak_label", "method.py",
-                  "Estimate(answer, self.task.classes, prob", "Estimate(answer.roll(1, 0), self.task.classes, prob")
+                  "self._heard(answer, prob", "self._heard(answer.roll(1, 0), prob")
     run(sounds, copy, tmp_path / "runs")
     assert failing(tmp_path / "runs", weak) == {"si_sdr_by_label", "si_sdri_by_label"}
 

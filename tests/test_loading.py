@@ -96,6 +96,6 @@ def test_a_folder_above_that_bears_an_installed_name_hides_no_installed_package(
 
 
 def test_the_files_of_an_installed_package_keep_its_name(tmp_path, monkeypatch):
-    folder = write(tmp_path / "contest" / "alpha")
+    folder = write(tmp_path / "installed_contest" / "alpha")
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert load_from(folder, "method.py", "Answer", "contest.alpha").__module__ == "contest.alpha.method"
+    assert load_from(folder, "method.py", "Answer", "installed_contest.alpha").__module__ == "installed_contest.alpha.method"

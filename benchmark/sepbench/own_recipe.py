@@ -31,7 +31,7 @@ def new_recipe(folder: Path, task: str | None) -> list[Path]:
     texts = {file.name: file.read_text(encoding="utf-8") for file in sorted(TEMPLATE.iterdir()) if file.is_file()}
     texts[FILE], words["TASK"] = _on_task(texts[FILE], task)
     texts[f"test_{name}.py"] = texts.pop("test_method.py")
-    folder.mkdir(exist_ok=True)
+    _make(folder)
     for file, text in texts.items():
         write_text(folder / file, text if file.endswith(".py") else _filled(text, words))
     return [folder / file for file in texts]
@@ -46,11 +46,20 @@ def copy_recipe(name: str, folder: Path) -> Path:
     _check_free(folder)
     if folder.resolve().is_relative_to(recipe.folder):
         raise UserError(f"{folder}: lies in {recipe.folder} itself. Choose a folder beside it.")
+    _make(folder)
     shutil.copytree(recipe.folder, folder, ignore=shutil.ignore_patterns("__pycache__", ".*"), dirs_exist_ok=True)
     file = folder / FILE
     own_name = "name: " + json.dumps(f"{recipe.name} ({folder.resolve().name})", ensure_ascii=False)
     write_text(file, NAME.sub(lambda _: own_name, file.read_text(encoding="utf-8"), count=1))
     return file
+
+
+def _make(folder: Path) -> None:
+    """UserError where the folder cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made: {error.strerror}. Choose another name, where you may write.") from None
 
 
 def _check_free(folder: Path) -> None:

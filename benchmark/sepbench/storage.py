@@ -23,6 +23,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     UserError naming the folder where the disk is full or may not be written.
     """
+    if path.exists() and not path.is_file():  # a device, a pipe, a folder: renaming over it would put a file in its place
+        raise UserError(f"{path}: is no ordinary file, so nothing is written over it. Choose another name.")
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -34,7 +34,8 @@ def given(runs: Sequence[RunRecord]) -> tuple[list[str], list[str]]:
     """What all were given, for the title: profile and budget; and, where they were given different things, notes that say so."""
     profiles = sorted({run.config["profile"] for run in runs})
     budgets = sorted({words for run in runs if (words := budget_words(run.config))})
-    drawn = {run.cost.get("training_scenes") for run in runs if budget_words(run.config)} - {None}
+    counted = [run.cost.get("training_scenes") for run in runs if budget_words(run.config)]
+    drawn = [int(n) for n in counted if n is not None]
     least, most = (min(drawn), max(drawn)) if drawn else (0, 0)
     told, notes = [f"profile {profiles[0]}"] if len(profiles) == 1 else [], []
     if len(profiles) > 1:

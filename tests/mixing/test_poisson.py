@@ -296,7 +296,7 @@ def test_a_weak_batch_has_no_place_for_a_source(synthetic: ClipCache):
 def test_weak_scenes_offer_batches_and_nothing_else(synthetic: ClipCache):
     scenes = WeakScenes(planner_of(synthetic), "frame")
     assert [name for name in dir(scenes) if not name.startswith("_")] == ["batch"]
-    assert names(WeakTraining) == {"scenes", "valid", "folder", "seed", "progress"}
+    assert names(WeakTraining) == {"scenes", "valid", "folder", "seed", "progress", "budget"}
 
 
 def test_clip_labels_hide_times(synthetic: ClipCache):

@@ -155,7 +155,7 @@ def test_recipes_that_learnt_nothing_yet_can_be_wrapped(repo, name: str):
 
 def test_an_oracle_cannot_be_wrapped(monkeypatch, tmp_path):
     record = SimpleNamespace(path=tmp_path, config={"supervision": "oracle", "name": "Ideal mask"})
-    monkeypatch.setattr("sepbench.run.finished_run", lambda _: (record, None))
+    monkeypatch.setattr("sepbench.run.finished_run", lambda *_: (record, None))
     with pytest.raises(UserError, match="Ideal mask must be told the sources") as told:
         inner_method({"inner": {"recipe": "recipes/x", "run": str(tmp_path)}}, None)
     assert "\n" not in str(told.value)

@@ -273,7 +273,7 @@ def test_the_page_says_of_what_it_shows_no_chart_and_no_sound(tmp_path):
     assert reported(tmp_path / "runs", "-o", tmp_path / "r.html") == 0
     html = (tmp_path / "r.html").read_text(encoding="utf-8")
     assert html.count("Shown: one run of each recipe, of 13 runs.") == 2 and "Of one run of each recipe, of 13 runs." in html
-    assert re.search(r"without charts and sounds: urban_events on synthetic sounds[^.<]*\(1 run\)", html)
+    assert re.search(r"without charts and sounds: urban_events on SYNTHETIC sounds[^<]*\(1 run\)", html)
 
 
 def test_the_page_says_what_a_split_beyond_the_first_lacks(tmp_path):
@@ -303,7 +303,7 @@ def test_runs_are_named_by_column_where_the_rows_do_not_differ():
 
 
 def test_the_page_tells_budgets_as_the_tables_do(tmp_path):
-    put(tmp_path / "runs", budget={"scenes": 16000}, learns_from="mixtures")
+    put(tmp_path / "runs", budget={"scenes": 16000})
     put(tmp_path / "runs", seed=1)
     assert reported(tmp_path / "runs", "-o", tmp_path / "r.html", "--no-audio") == 0
     assert "within a budget: 1 run of 16,000 scenes;" in (tmp_path / "r.html").read_text(encoding="utf-8")

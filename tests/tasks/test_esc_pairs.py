@@ -146,7 +146,7 @@ def test_a_recipe_on_another_of_its_tasks_has_that_ones_options():
     assert "protocol" in other.options and "protocol" not in mixture.options
     assert (other.task, other.own_task, other.on("urban_events").options) == ("esc_pairs", "urban_events", mixture.options)
     assert other.resolve("quick", {"protocol": "shared_pool"})[0]["task"]["name"] == "esc_pairs"
-    known = "urban_events, esc_pairs, universal_pairs, fuss, s5, s5_dcase"
+    known = "urban_events, esc_pairs, universal_pairs, fuss, s5, s5_dcase, common, common_same_class"
     with pytest.raises(UserError, match=f"--task esc_pair: Mixture runs on {known}. Did you mean"):
         mixture.on("esc_pair")
     with pytest.raises(UserError, match="--task urban_events: SepClsNet runs on esc_pairs"):

@@ -99,7 +99,7 @@ def test_clip_labels_hide_times_and_frame_labels_do_not(folder: Path):
     ("overrides", "message"),
     [
         ({"mixing": {"rate": 0.0}}, "lambda is 0.0"),
-        ({"mixing": {"kind": "shaken"}}, "task.mixing.kind is 'shaken'; wanted infinite, pairs, poisson or rooms"),
+        ({"mixing": {"kind": "shaken"}}, "task.mixing.kind is 'shaken'; wanted infinite, overlap, pairs, poisson or rooms"),
         ({"splits": {"by": "fold", "train": [98], "valid": [97], "test": [99]}}, r"has folds.*--split recording"),
         ({"classes": ["dog", "cat"]}, "cat"),
     ],
