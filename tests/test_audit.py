@@ -299,7 +299,7 @@ def test_a_run_is_found_by_its_name_and_by_its_folder():
     ("words", "said"),
     [
         (["esc_pair"], "esc_pair: neither a run (no run.json there) nor a task. Did you mean 'esc_pairs'?"),
-        (["nonsense/here"], "Tasks: common, common_same_class, esc_pairs, fuss, s5, s5_dcase, universal_pairs, urban_events; `sepbench ls` "),
+        (["nonsense/here"], "esc_pairs, fuss, s5, s5_dcase, universal_pairs, urban_events; `sepbench ls` "),
         (["esc_pairs", "--data", "esc50=/nowhere"], "/nowhere"),
         (["esc_pairs", "--data", "esc51=/nowhere"], "there is no corpus 'esc51'. Did you mean 'esc50'?"),
         (["esc_pairs", "--set", "splits.bi=fold"], "Did you mean 'task.splits.by'?"),
