@@ -143,7 +143,8 @@ def _one_sided(
     before, now = (None if own is None else own["all"]["mean"] for own in (ours, theirs))
     if theirs is None or ours is not None:
         note = "not measured any more" if theirs is None else "no source or scene has it in both"
-        return Judged(split, metric, label, MISSING, unit_of(metric), tolerance, before, now, note=note)
+        verdict_of = SHOWN if theirs is not None and tolerance is None else MISSING  # what is not gated may be rare
+        return Judged(split, metric, label, verdict_of, unit_of(metric), tolerance, before, now, note=note)
     note = "asked for beyond the task; freeze it to gate it" if optional else "freeze it to accept it"
     return Judged(split, metric, label, SHOWN if optional else NEW, unit_of(metric), tolerance, None, now, note=note)
 
