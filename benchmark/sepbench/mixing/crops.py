@@ -85,17 +85,18 @@ class Crops:
         peak = np.zeros_like(label)
         peak[drawn] = [self.peak(*crop) for crop in zip(*(each[drawn].tolist() for each in (clip, start, length)))]
         for at in zip(*np.nonzero((label >= 0) & (peak < self.least_peak))):
-            start[at], peak[at] = self._again(int(clip[at]), int(start[at]), random(int(at[0]), int(at[1])))
+            crop = int(clip[at]), int(start[at]), int(length[at])
+            start[at], peak[at] = self._again(*crop, random(int(at[0]), int(at[1])))
         label[peak < self.least_peak] = -1
         return peak
 
-    def _again(self, clip: int, start: int, random: np.random.Generator) -> tuple[int, int]:
-        """Start and peak of the first crop that is loud enough, else those of the last."""
-        spare = int(self.lengths[clip]) - self.n_samples
+    def _again(self, clip: int, start: int, length: int, random: np.random.Generator) -> tuple[int, int]:
+        """Start and peak of the first crop of that length that is loud enough, else those of the last."""
+        spare = int(self.lengths[clip]) - length
         peak = 0
         for u in random.random(MAX_REDRAWS if spare > 0 else 0).tolist():
             start = int(u * (spare + 1))
-            peak = self.peak(clip, start, self.n_samples)
+            peak = self.peak(clip, start, length)
             if peak >= self.least_peak:
                 break
         return start, peak

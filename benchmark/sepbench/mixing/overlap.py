@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from sepbench.corpora.base import Clip
 from sepbench.corpora.cache import ClipCache
 from sepbench.errors import UserError
 from sepbench.mixing.crops import (
-    MAX_REDRAWS,
     CropPlan,
     Crops,
     checked_count,
@@ -121,7 +119,11 @@ class OverlapPlanner:
         length = np.minimum(self.crops.lengths[clip], self._cut(for_cut))
         start = (for_start * (self.crops.lengths[clip] - length + 1)).astype(np.int64)
         onset = (for_onset * (self.crops.n_samples - length + 1)).astype(np.int64)
-        self._silence_the_quiet(label, clip, start, length, first)
+
+        def again(scene: int, slot: int) -> np.random.Generator:
+            return self._random([0, 0, slot + 1, first + scene])
+
+        self.crops.silence_the_quiet(label, clip, start, length, again)
         factor = level_factors(self.crops, self.settings.level_dbfs, label, clip, start, length, for_level)
         return CropPlan(n_drawn, label, clip, start, onset, length, factor, self.sample_rate_hz, len(self.classes))
 
@@ -171,19 +173,3 @@ class OverlapPlanner:
         low, high = self.settings.cut_s
         samples = np.rint((low + u * (high - low)) * self.sample_rate_hz).astype(np.int64)
         return samples.clip(1, self.crops.n_samples)
-
-    def _silence_the_quiet(
-        self, label: np.ndarray, clip: np.ndarray, start: np.ndarray, length: np.ndarray, first: int
-    ) -> None:
-        """Draw cuts that are too quiet again, in `start`; what stays too quiet is no source: its label becomes -1."""
-        for at in zip(*np.nonzero(label >= 0)):
-            which, n = int(clip[at]), int(length[at])
-            if self.crops.peak(which, int(start[at]), n) >= self.crops.least_peak:
-                continue
-            again: Any = self._random([0, 0, int(at[1]) + 1, first + int(at[0])])
-            starts = (again.random(MAX_REDRAWS) * (self.crops.lengths[which] - n + 1)).astype(np.int64).tolist()
-            loud = [each for each in starts if self.crops.peak(which, each, n) >= self.crops.least_peak]
-            if loud:
-                start[at] = loud[0]
-            else:
-                label[at] = -1
