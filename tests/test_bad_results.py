@@ -18,7 +18,7 @@ from sepbench.results_whole import whole_runs
 FILES = ("run.json", "config.yaml", "metrics.json", "rows.parquet", "decisions.jsonl")
 SHOWING = ("table", "ls", "merge")  # these leave a damaged run out and go on
 READ_BY = {  # which commands read a file; the others need not mind
-    "rows.parquet": ("table", "merge", "check", "compare"), "decisions.jsonl": ("table", "merge"),
+    "rows.parquet": ("table", "ls", "merge", "check", "compare"), "decisions.jsonl": ("table", "ls", "merge"),
 }  # fmt: skip
 Damage = Callable[[Path], object]
 
@@ -114,7 +114,7 @@ def test_a_damaged_file_is_named_in_one_line(
     [
         ("run.json", ("table", "ls", "merge", "check", "compare")),
         ("metrics.json", ("table", "ls", "merge", "check", "compare")),
-        ("rows.parquet", ("merge", "check", "compare")),  # its figures can be shown all the same
+        ("rows.parquet", ("table", "ls", "merge", "check", "compare")),
         ("config.yaml", ()),
         ("decisions.jsonl", ()),
     ],
@@ -198,6 +198,43 @@ def test_rows_that_were_changed_on_disk_are_found_by_their_checksums(place: Path
     file.write_bytes(held)
     with pytest.raises(Exception, match="rows.parquet: cannot be read"):
         read_rows(file.parent)
+
+
+@pytest.mark.parametrize("by", [1e-3, -0.5])
+def test_figures_that_are_not_those_of_the_rows_are_named(place: Path, capsys: pytest.CaptureFixture[str], by: float) -> None:
+    whole, damaged = two(place)
+    file = damaged / "metrics.json"
+    held = json.loads(file.read_text())
+    held["test"]["si_sdri"]["all"]["mean"] += by
+    file.write_text(json.dumps(held))
+    for command, _, lines, out in said(place, damaged, capsys):
+        if command in ("table", "ls"):
+            assert len(lines) == 1 and f"{file}: test.si_sdri is" in lines[0] and "by the rows beside it" in lines[0]
+            assert command == "table" or whole.name in out
+
+
+def test_a_run_that_never_had_rows_is_whole(place: Path) -> None:
+    _, damaged = two(place)
+    held = json.loads((damaged / "run.json").read_text())
+    (damaged / "run.json").write_text(json.dumps({**held, "wall_s": {"plan": 1.0}}))
+    (damaged / "rows.parquet").unlink()
+    passed_over: list[str] = []
+    assert len(whole_runs(place / "runs", passed_over)) == 2 and not passed_over
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["table", ""], ["ls", ""], ["table", "RUNS", "--task", "x", "--by", ""], ["table", "RUNS", "--columns", ","],
+        ["table", "RUNS", "-o", ""], ["merge", "RUNS", "-o", ""], ["check", "RUNS", "--against", ""],
+        ["report", "RUNS", "-o", ""],
+    ],
+)  # fmt: skip
+def test_an_empty_name_is_refused(place: Path, capsys: pytest.CaptureFixture[str], given: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([str(place / "runs") if word == "RUNS" else word for word in given])
+    said = capsys.readouterr().err.splitlines()
+    assert stop.value.code == 2 and len(said) == 1 and ("empty name" in said[0] or "got ','" in said[0] or "got ''" in said[0])
 
 
 def test_what_lies_in_hidden_folders_is_no_run(place: Path) -> None:

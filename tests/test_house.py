@@ -49,7 +49,7 @@ USES = {
             "results", "tables", "report", "audit", "merge"},
 }
 ROOM_OF = {  # files that are one room together
-    "results_whole": "results",
+    "results_whole": "results", "results_rows": "results",
     "results_format": "results", "results_checks": "results", "results_decisions": "results", "run_weights": "run",
     "run_fit": "run", "cli_run": "cli", "clock": "training",
     "options": "cli", "options_recipe": "cli", "printing": "cli",
@@ -76,7 +76,7 @@ DOORS = {
     "yaml": {"recipe_yaml.py", "tasks/", "results_checks.py"},
     "pydantic": {"recipe.py", "recipe_yaml.py", "schema.py"},
     "pandas": {"results.py", "tables"},
-    "pyarrow": {"results.py"},
+    "pyarrow": {"results_rows.py"},
     "rich": {"progress.py", "tables"},
     "matplotlib": {"report/"},
     "jinja2": {"report/"},

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sepbench.errors import UserError, nearest
-from sepbench.options import FILE, data_option, known_corpora, places, results_option
+from sepbench.options import FILE, WORD, data_option, known_corpora, places, results_option
 
 if TYPE_CHECKING:
     from sepbench.audit import Audit, Shared
@@ -22,11 +22,11 @@ PATHS = {"--protocol": "splits.protocol", "--split": "splits.by", "--classes": "
 @click.command()
 @click.argument("what", metavar="RUN|TASK")
 @data_option
-@click.option("--corpus", help="A TASK on the clips of this corpus.  [default: the task's]")
+@click.option("--corpus", type=WORD, help="A TASK on the clips of this corpus.  [default: the task's]")
 @click.option("--set", "sets", multiple=True, metavar="A.B=C", help="A TASK with this setting, as splits.by=recording.")
 @click.option("--protocol", metavar="disjoint|shared_pool", help="A TASK by this protocol, where it has several.")
 @click.option("--split", metavar="fold|recording", help="A TASK split by the corpus's folds, or by recording.")
-@click.option("--classes", metavar="NAME", help="A TASK with this set of classes, where it has several: esc10, esc50.")
+@click.option("--classes", type=WORD, metavar="NAME", help="A TASK with this set of classes, where it has several: esc10, esc50.")
 @click.option("--list", "every", is_flag=True, help="Name all that is shared, not the first few.")
 @click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write what serves which split here, too.")
 @click.option("--strict", is_flag=True, help="Exit code 1 on anything shared, declared or not.")

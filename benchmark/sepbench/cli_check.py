@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from sepbench.options import FILE, FOLDER
+from sepbench.options import FILE, FOLDER, WORD
 
 only_option = click.option("--only", multiple=True, metavar="RECIPE", help="This recipe alone; may be given more than once.")
 
@@ -18,7 +18,7 @@ only_option = click.option("--only", multiple=True, metavar="RECIPE", help="This
 @click.option("--tolerances", type=FILE, metavar="FILE",
               help="By how much a figure may get worse.  [default: tolerances.yaml beside the frozen runs]")
 @only_option
-@click.option("--task", metavar="NAME", help="The runs on this task alone.")
+@click.option("--task", type=WORD, metavar="NAME", help="The runs on this task alone.")
 @click.option("--no-new", is_flag=True, help="A run that is not frozen fails, too: nothing goes unchecked.")
 @click.option("--strict", is_flag=True, help="What is better, not frozen or not finished fails, too.")
 @click.option("--format", "form", type=click.Choice(["terminal", "github", "json", "md"]), default="terminal",

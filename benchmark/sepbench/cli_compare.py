@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sepbench.errors import UserError, nearest
-from sepbench.options import FILE, results_option, run_folder
+from sepbench.options import FILE, WORD, results_option, run_folder
 
 if TYPE_CHECKING:
     from sepbench.comparison import Difference
@@ -27,7 +27,7 @@ NOT_THE_SAME = "not the same figure"
 @click.command()
 @click.argument("run_a", type=FILE)
 @click.argument("run_b", type=FILE)
-@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Only this metric; may be given more than once.")
+@click.option("--metric", "metrics", type=WORD, multiple=True, metavar="NAME", help="Only this metric; may be repeated.")
 @click.option(
     "--format", "form", default="terminal", show_default=True, metavar="terminal|md|csv|latex", help="How to write it."
 )

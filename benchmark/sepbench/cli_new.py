@@ -6,12 +6,12 @@ from pathlib import Path
 
 import click
 
-from sepbench.options import FOLDER
+from sepbench.options import FOLDER, WORD
 
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=FOLDER)
-@click.option("--task", metavar="NAME", help="The task that it runs on unless another is asked for.  [default: common]")
+@click.option("--task", type=WORD, metavar="NAME", help="The task that it runs on unless told otherwise.  [default: common]")
 def new(folder: Path, task: str | None) -> None:
     """Write a recipe folder that runs at once: a small method, its recipe.yaml, a README and a test.
 

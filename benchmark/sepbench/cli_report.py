@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -36,6 +37,8 @@ def report(
 
     Example: sepbench report results/reference -o report.html --data esc50=DIR
     """
+    if not math.isfinite(max_mb):
+        raise UserError(f"--max-mb {max_mb}: wanted a number of megabytes above 0.")
     if not out.parent.is_dir():
         raise UserError(f"-o {out}: there is no folder {out.parent}. Make it, or choose another.")
     if out.is_dir():

@@ -14,6 +14,7 @@ import click
 from sepbench.errors import UserError
 from sepbench.options import (
     FOLDER,
+    WORD,
     again_option,
     data_option,
     device_option,
@@ -39,8 +40,8 @@ Planned = tuple["Recipe", dict[str, Any], dict[str, Any]]  # whose run, its conf
 @click.option(
     "--profile", default="quick", show_default=True, metavar="quick|small|paper", help="How much of everything."
 )
-@click.option("--task", metavar="NAME", help="Another of the recipe's tasks.  [default: the recipe's own]")
-@click.option("--table", metavar="NAME", help="Every run that this table of the paper needs.")
+@click.option("--task", type=WORD, metavar="NAME", help="Another of the recipe's tasks.  [default: the recipe's own]")
+@click.option("--table", type=WORD, metavar="NAME", help="Every run that this table of the paper needs.")
 @click.option(
     "--budget",
     type=BudgetValue(),
@@ -49,7 +50,7 @@ Planned = tuple["Recipe", dict[str, Any], dict[str, Any]]  # whose run, its conf
     "[default: as the profile says]",
 )
 @data_option
-@click.option("--corpus", help="Take the clips from this corpus.  [default: the profile's]")
+@click.option("--corpus", type=WORD, help="Take the clips from this corpus.  [default: the profile's]")
 @sets_option
 @metrics_option
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of scenes and weights.")

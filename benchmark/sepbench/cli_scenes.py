@@ -13,6 +13,7 @@ from sepbench.errors import UserError
 from sepbench.options import (
     FILE,
     FOLDER,
+    WORD,
     data_option,
     device_option,
     places,
@@ -64,7 +65,7 @@ def scenes(
 
 @click.command()
 @click.argument("run", type=FILE)
-@click.option("--metric", metavar="NAME", help="The figure that counts.  [default: si_sdri, or the nearest that RUN has]")
+@click.option("--metric", type=WORD, metavar="NAME", help="What to rank by.  [default: si_sdri, or the nearest that RUN has]")
 @click.option("-n", "--number", type=click.IntRange(min=1), default=10, show_default=True, help="How many scenes.")
 @split_option
 @click.option("-o", "--out", type=FOLDER, metavar="DIR", help="Where their sounds go.  [default: worst/RUN]")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sepbench.errors import UserError, nearest
-from sepbench.options import FILE, FOLDER, MetricNames
+from sepbench.options import FILE, FOLDER, WORD, MetricNames
 
 if TYPE_CHECKING:
     from sepbench.results import RunRecord
@@ -21,14 +21,14 @@ SHAPES = "terminal|markdown|csv|latex|tex-macros|json"
 
 @click.command()
 @click.argument("results", type=FOLDER, default=Path("results"))
-@click.option("--task", metavar="NAME", help="The methods on this task alone, one row each: figures, costs, budgets.")
-@click.option("--by", metavar="WHAT", help="Of --task: by class, n_sources, overlap or input_si_sdr.")
+@click.option("--task", type=WORD, metavar="NAME", help="The methods on this task alone, one row each: figures, costs, budgets.")
+@click.option("--by", type=WORD, metavar="WHAT", help="Of --task: by class, n_sources, overlap or input_si_sdr.")
 @click.option("--metric", type=MetricNames(), help="Of --by: these figures rather than SI-SDRi and so on.")
-@click.option("--table", "paper_table", metavar="NAME", help="This table of the papers alone, such as IV.")
-@click.option("--corpus", metavar="NAME", help="Runs on this corpus alone.")
-@click.option("--profile", metavar="NAME", help="Runs of this profile alone.")
-@click.option("--sort", metavar="COLUMN", help="Order of rows, the best first; 'COLUMN asc' or 'COLUMN desc' to say which way.")
-@click.option("--columns", metavar="NAME,...", help="The first column and these, in this order.")
+@click.option("--table", "paper_table", type=WORD, metavar="NAME", help="This table of the papers alone, such as IV.")
+@click.option("--corpus", type=WORD, metavar="NAME", help="Runs on this corpus alone.")
+@click.option("--profile", type=WORD, metavar="NAME", help="Runs of this profile alone.")
+@click.option("--sort", type=WORD, metavar="COLUMN", help="Order of rows, the best first; or 'COLUMN asc', 'COLUMN desc'.")
+@click.option("--columns", type=WORD, metavar="NAME,...", help="The first column and these, in this order.")
 @click.option("--format", "form", default="terminal", show_default=True, metavar=SHAPES, help="How to write it.")
 @click.option("--bare", is_flag=True, help="Without titles and notes.")
 @click.option("-o", "--out", type=FILE, metavar="FILE", help="Write to a file instead.")

@@ -15,10 +15,33 @@ from sepbench.errors import UserError, nearest
 
 BAD_INPUT, INTERRUPTED = 2, 130
 RUNS = Path("results/runs")
-FOLDER = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path)
 NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the disk's and its owner's to mend
 ALSO_CALLED = {"gpu": "cuda"}  # else `cpu` would be the nearest
+
+
+class NamedPath(click.Path):
+    """A path, as Path. An empty one, as of a variable that is not set, is refused; it would mean the folder one is in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("got an empty name, wanted one of a file or a folder.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Word(click.ParamType):
+    """Text that is not empty."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value.strip(" ,"):
+            self.fail(f"got {value!r}, wanted {getattr(param, 'metavar', None) or 'a name'}.", param, ctx)
+        return str(value)
+
+
+FOLDER = NamedPath(path_type=Path, file_okay=False)
+FILE = NamedPath(path_type=Path)
+WORD = Word()
 
 
 class Door(click.Group):

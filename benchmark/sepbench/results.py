@@ -8,27 +8,34 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sepbench.errors import UserError
-from sepbench.results_checks import check_metrics, check_rows, config_hash, own_id, run_json, same_run
+from sepbench.results_checks import check_metrics, config_hash, own_id, run_json, same_run
 from sepbench.results_decisions import FILE, Decisions, merge_decisions, write_decisions
 from sepbench.results_format import FORMAT, config_now, renamed, tables_now
+from sepbench.results_rows import (
+    as_columns,
+    as_parquet,
+    as_table,
+    joined,
+    read_parquet,
+    read_rows,
+    row_means,
+    row_table,
+)
 from sepbench.scene import Row
 from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, write_bytes, write_json, write_text
 
-if TYPE_CHECKING:
-    import numpy as np
-    import pyarrow as pa
 
+__all__ = ["RunFolder", "RunRecord", "read_rows", "read_runs", "row_means", "row_table", "run_id"]
 ORDER = [(name, "ascending") for name in ("split", "scene", "source", "label", "metric")]
 
 
@@ -105,31 +112,24 @@ class RunFolder:
 
         ValueError where one of the scenes was written before.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         scenes = {row.scene for row in rows}
         if again := scenes & self.scored_scenes(split):
             raise ValueError(f"chunk {chunk_index} of {split}: scenes {sorted(again)[:3]} were scored before")
         if strange := {row.split for row in rows} - {split}:
             raise ValueError(f"chunk {chunk_index} of {split}: rows of split {sorted(strange)}")
-        columns = dict(zip((f.name for f in fields(Row)), zip(*map(astuple, rows)))) if rows else {}
-        table = pa.table({name: list(columns.get(name, ())) for name in _schema().names}, schema=_schema())
         folder = self.path / "partial"
         _make(folder)
         while (path := folder / f"{split}-{chunk_index:06d}.parquet").exists():
             chunk_index += 1  # a resumed run counts its chunks from 0 again; the scenes are others
         if decisions:  # first, since a scene is done once its rows are there
             write_decisions(path.with_suffix(".jsonl"), split, decisions)
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, write_page_checksum=True)
-        write_bytes(path, buffer.getvalue())
+        write_bytes(path, as_parquet(as_table(rows)))
         self._scored[split] |= scenes
 
     def scored_scenes(self, split: str) -> set[str]:
         """The scenes of `split` whose rows are on disk; scoring goes on with the others."""
         if split not in self._scored:
-            chunks = [_read_parquet(path, ["scene"]) for path in self._chunks(split)]
+            chunks = [read_parquet(path, ["scene"]) for path in self._chunks(split)]
             self._scored[split] = {scene for chunk in chunks for scene in chunk.column("scene").to_pylist()}
         return set(self._scored[split])
 
@@ -142,21 +142,15 @@ class RunFolder:
         `metrics` replaces the summary where a run has no rows (statistics of labels). Rows are sorted first, so that
         the result does not depend on where the run was interrupted. `weights_hash`: of what answered, if it learns.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        chunks = [_read_parquet(path) for path in self._chunks("*")]
+        table = joined(self._chunks("*")).sort_by(ORDER)
         told = [path.with_suffix(".jsonl") for path in self._chunks("*")]
-        table = pa.concat_tables([_schema().empty_table(), *chunks]).sort_by(ORDER)
         if metrics is None:
             from sepbench.statistics import summarise
 
-            metrics = summarise(_columns(table))
+            metrics = summarise(as_columns(table))
         metrics = finite(metrics)
         if table.num_rows:
-            buffer = io.BytesIO()
-            pq.write_table(table, buffer, write_page_checksum=True)
-            write_bytes(self.path / "rows.parquet", buffer.getvalue())
+            write_bytes(self.path / "rows.parquet", as_parquet(table))
         merge_decisions(filter(Path.is_file, told), self.path / FILE)
         write_json(self.path / "metrics.json", metrics)
         self.run |= {"weights_hash": weights_hash} if weights_hash else {}
@@ -224,28 +218,6 @@ def read_runs(root: Path, passed_over: list[str] | None = None) -> list[RunRecor
     return sorted(records, key=lambda run: (run.id, str(run.path)))
 
 
-def read_rows(folder: Path) -> dict[str, np.ndarray]:
-    """The rows of a finished run as one array per column of Row: (row,) each, strings as objects.
-
-    UserError where it has none (statistics of labels alone), or where they cannot be read or are no figures.
-    """
-    columns = _columns(row_table(folder))
-    names = renamed(run_json(Path(folder)) or {"format": FORMAT})
-    for old, new in names.items():
-        columns["metric"][columns["metric"] == old] = new
-    return columns
-
-
-def row_table(folder: Path) -> pa.Table:
-    """The rows of a finished run as they lie on disk. Raises as `read_rows` does."""
-    file = Path(folder) / "rows.parquet"
-    if not file.exists():
-        raise UserError(f"{folder}: holds no rows (no rows.parquet). Name a finished run that was scored.")
-    table = _read_parquet(file)
-    check_rows(file, table)
-    return table
-
-
 def _walk(root: Path) -> Iterator[tuple[Path, dict[str, Any] | UserError]]:
     """Every folder of a run with its run.json, or with what is wrong with that."""
     for folder, subfolders, _ in os.walk(root):
@@ -285,27 +257,6 @@ def _metrics(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
     metrics = read_json(path / "metrics.json")
     check_metrics(path / "metrics.json", metrics)
     return {split: {names.get(name, name): held for name, held in own.items()} for split, own in metrics.items()}
-
-
-def _schema() -> pa.Schema:
-    import pyarrow as pa
-
-    types = {"str": pa.string(), "int": pa.int32(), "float": pa.float64()}
-    return pa.schema([(f.name, types[str(f.type)]) for f in fields(Row)])
-
-
-def _read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(path, page_checksum_verification=True).read(columns=None if columns is None else list(columns))
-    except (OSError, ValueError, NotImplementedError, KeyError, MemoryError) as error:  # as Arrow's errors are all called
-        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UserError(f"{path}: cannot be read: {reason}. Remove it and run again, or restore it.") from error
-
-
-def _columns(table: pa.Table) -> dict[str, np.ndarray]:
-    return {name: table.column(name).to_numpy() for name in table.column_names}
 
 
 def _make(folder: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sepbench.errors import UserError
-from sepbench.results import RunRecord, read_runs, row_table
+from sepbench.results import RunRecord, read_runs, row_means
+from sepbench.results_checks import REMEDY
 from sepbench.results_decisions import read_decisions
+from sepbench.storage import read_json
 
 SAME = 1e-6  # figures nearer than this are the same but for rounding
 
@@ -15,20 +18,38 @@ SAME = 1e-6  # figures nearer than this are the same but for rounding
 def whole_runs(root: Path, passed_over: list[str]) -> list[RunRecord]:
     """The runs below `root`, by id, but those of which a file is damaged: the one line of each goes to `passed_over`.
 
-    A finished run without rows is none of these: its figures can be shown all the same. Of runs of one id that have other
-    figures the newest is there, and the others are named likewise.
+    So it is with a run that was scored and whose rows are gone, or whose metrics.json says otherwise than they do; one that
+    never had any (statistics of labels) is whole. Of runs of one id that have other figures the newest is there, and the
+    others are named likewise.
     """
     whole = []
     for run in read_runs(root, passed_over):
         try:
-            if run.state == "finished" and (run.path / "rows.parquet").exists():
-                row_table(run.path)
+            if run.state == "finished" and ("score" in run.wall_s or (run.path / "rows.parquet").exists()):
+                _check_figures(run.path)
             read_decisions(run.path)
         except UserError as error:
             passed_over.append(str(error))
         else:
             whole.append(run)
     return _told_apart(whole, passed_over)
+
+
+def _check_figures(folder: Path) -> None:
+    """UserError where a mean in metrics.json is not that of the rows. Pooled figures have no rows of their own name."""
+    held = {key: mean for key, mean in _all_means(read_json(folder / "metrics.json")).items() if mean is not None}
+    for key, mean in row_means(folder).items():
+        if key in held and not abs(held[key] - mean) <= SAME * max(1.0, abs(mean)):
+            raise UserError(f"{folder / 'metrics.json'}: {'.'.join(key)} is {held[key]:.6g}, by the rows beside it "
+                            f"{mean:.6g}: one of them was changed. {REMEDY}")  # fmt: skip
+
+
+def _all_means(metrics: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
+    return {
+        (split, name): (held.get("all") or {}).get("mean")
+        for split, own in metrics.items()
+        for name, held in own.items()
+    }
 
 
 def _told_apart(runs: Sequence[RunRecord], passed_over: list[str]) -> list[RunRecord]:
@@ -46,5 +67,4 @@ def _told_apart(runs: Sequence[RunRecord], passed_over: list[str]) -> list[RunRe
 
 def _means(run: RunRecord) -> dict[tuple[str, str], float]:
     """Its figures over all sources, by split and metric."""
-    every = ((split, name, held.get("all") or {}) for split, own in run.metrics.items() for name, held in own.items())
-    return {(split, name): held["mean"] for split, name, held in every if held.get("mean") is not None}
+    return {key: mean for key, mean in _all_means(run.metrics).items() if mean is not None}

@@ -10,6 +10,7 @@ from typing import Any
 from sepbench.errors import UserError, nearest
 from sepbench.home import home
 from sepbench.results import RunRecord, read_runs
+from sepbench.results_whole import whole_runs
 from sepbench.tables_alike import each_once, on_the_same_scenes, scenes_words, table_key, title_words
 from sepbench.tables_cases import case_tables
 from sepbench.tables_cells import (
@@ -101,8 +102,9 @@ def named_tables(runs: Sequence[RunRecord], published_csv: Path | None, name: st
 
 
 def list_runs(root: Path, passed_over: list[str] | None = None) -> Table:
-    """Every run below `root`, the newest first. `passed_over`: as in `read_runs`."""
-    runs = sorted(read_runs(root, passed_over), key=lambda run: run.started or "", reverse=True)
+    """Every run below `root`, the newest first. `passed_over`, if given: as in `whole_runs`."""
+    runs = read_runs(root) if passed_over is None else whole_runs(root, passed_over)
+    runs = sorted(runs, key=lambda run: run.started or "", reverse=True)
     headings = ("State", "When", "Wall time", "SI-SDRi", "by label", "Recipe", "Corpus", "Profile", "Run")
     return Table(f"Runs in {root}", headings, tuple(map(_listed, runs)), () if runs else ("No runs here yet.",))
 

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from heard_runs import RATE_HZ, Scenes, heard, near, tone_db
 
@@ -31,6 +32,15 @@ def test_a_scene_is_not_kept_twice(tmp_path):
     folder = put(tmp_path, [row for row in made_up() if row.scene == "s3"])
     assert keep_sounds(folder, "test", Scenes(), 12, near, None)
     assert [one.place for one in read_sounds(folder).scenes] == ["best"]
+
+
+def test_a_sound_that_was_cut_short_is_told(tmp_path):
+    folder = heard(tmp_path)
+    file = next((folder / "listen").glob("best-*-estimate.flac"))
+    audio, rate_hz = soundfile.read(file)
+    soundfile.write(file, audio[: len(audio) // 2], rate_hz)
+    with pytest.raises(UserError, match="the best scene, some sounds are shorter"):
+        read_sounds(folder)
 
 
 def test_references_stand_beside_the_estimates_that_answer_them(tmp_path):

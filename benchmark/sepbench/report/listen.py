@@ -176,6 +176,8 @@ def _read(folder: Path, one: dict[str, Any]) -> Shown:
     if mixture is None:
         raise ValueError("a scene has no mixture")
     pairs = tuple((sound(pair["reference"]), sound(pair["estimate"])) for pair in one["pairs"])
+    if {len(each.audio) for pair in pairs for each in pair if each} - {len(mixture.audio)}:
+        raise ValueError(f"of the {one['place']} scene, some sounds are shorter than others")
     said = None if one["said"] is None else tuple(map(str, one["said"]))
     rate_hz = int(one["sample_rate_hz"])
     return Shown(str(one["place"]), str(one["scene"]), float(one["value"]), rate_hz, mixture, pairs, said)
