@@ -171,7 +171,8 @@ def _first_split(run: RunRecord) -> str:
 
 
 def _group(place: str, runs: Sequence[RunRecord], split: str, wanted: Wanted) -> Group:
-    names = method_names(runs, OF_THE_TABLE)
+    budgets = {budget_words(run.config) for run in runs} - {None}
+    names = method_names(runs, (*OF_THE_TABLE, *(["budget"] if len(budgets) == 1 else [])))  # one for all: the tables tell it
     metric = max(BY_PANEL, key=lambda name: sum(figures_of(run, split, name) is not None for run in runs))
     best_first = sorted(runs, key=lambda run: -((figures_of(run, split, metric) or {}).get("mean", -1e9)))
     one_each = chosen(best_first)
