@@ -39,7 +39,6 @@ def test_a_block_holds_what_its_command_prints(block: re.Match[str], monkeypatch
     assert block["held"].strip() == printed(block["command"]).strip(), f"give `{block['command']}` again and paste what it prints"
 
 
-@pytest.mark.xfail(strict=True, reason="the reference runs of task common and README's front table are on their way")
 def test_the_front_table_of_the_readme_is_made_by_a_command():
     made = [name for name in BLOCKS if name.startswith("README.md: ")]
     assert any("--task common" in name and "results/reference" in name for name in made)
