@@ -8,6 +8,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from sepbench.recipe import load_class, load_recipe
 from sepbench.report.listen import FOLDER, LISTED, read_sounds
 from sepbench.results import read_runs
 from sepbench.run_weights import content
+from sepbench.scene_files import copy_listed
 from sepbench.tasks import settings
 from sepbench.tolerances import read_tolerances
 from sepbench.training import train
@@ -278,6 +280,15 @@ def test_the_id_of_a_run_is_a_name(tmp_path, name):
     run = json.loads(file.read_text())
     file.write_text(json.dumps({**run, "id": name.format(hash=run["id"][-8:])}))
     assert "no name of a folder" in one_line(lambda: read_runs(tmp_path))
+
+
+def test_a_run_of_somebody_else_has_no_file_copied_that_is_no_sound(tmp_path):
+    (tmp_path / "id_rsa").write_text("secret")
+    soundfile.write(tmp_path / "a.wav", np.zeros(10), 8000)
+    files = {"a": {"references": [str(tmp_path / "a.wav")], "estimates": [str(tmp_path / "id_rsa")]}}
+    record = SimpleNamespace(path=tmp_path / "run", provenance={"files": files})
+    assert "id_rsa: is no sound" in one_line(lambda: copy_listed(record, ["a"], tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 # recipes from elsewhere
