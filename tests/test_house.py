@@ -23,6 +23,7 @@ USES = {
     "method": set(),
     "metrics": set(),
     "provenance": set(),
+    "fetch": set(),
     "blocks": set(),
     "mixing": {"corpora", "method"},
     "tasks": {"corpora", "mixing"},
@@ -46,12 +47,13 @@ USES = {
     "priors": {"corpora", "mixing", "tasks", "results", "provenance"},
     "merge": {"metrics", "results", "run"},
     "cli": {"run", "separate", "score", "drill", "comparison", "check", "priors", "recipe", "tasks", "corpora", "metrics",
-            "results", "tables", "report", "audit", "merge"},
+            "results", "tables", "report", "audit", "merge", "fetch"},
 }
 ROOM_OF = {  # files that are one room together
     "results_whole": "results", "results_rows": "results",
     "results_format": "results", "results_checks": "results", "results_decisions": "results", "run_weights": "run",
-    "run_fit": "run", "cli_run": "cli", "clock": "training",
+    "run_fit": "run", "cli_run": "cli", "clock": "training", "checkpoints": "training", "trust": "recipe",
+    "fetch_download": "fetch", "fetch_unpack": "fetch",
     "options": "cli", "options_recipe": "cli", "printing": "cli",
     "cli_data": "cli", "cli_score": "cli", "cli_compare": "cli", "cli_scenes": "cli", "cli_check": "cli",
     "merge_same": "merge", "merge_files": "merge", "cli_merge": "cli",
@@ -87,6 +89,8 @@ DOORS = {
     "ray": {"sweep.py"},
     "pyroomacoustics": {"mixing/shoebox.py"},
     "h5py": {"mixing/sofa.py"},
+    "pooch": {"fetch_download.py"},
+    "requests": {"fetch_download.py"},
 }
 
 

@@ -1,14 +1,20 @@
-"""`sepbench data`: what corpora there are, what was found, what is broken."""
+"""`sepbench data`: what corpora there are, what was found, what is broken, and fetching what is not there."""
 
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sepbench.errors import UserError, nearest
-from sepbench.options import FILE, FOLDS, NUMBERS, data_option, known_corpora, places, results_option
+from sepbench.options import FILE, FOLDER, FOLDS, NUMBERS, WORD, data_option, known_corpora, places, results_option
+
+if TYPE_CHECKING:
+    from sepbench.fetch import Archive, Source
 
 
 class _Data(click.Group):
@@ -33,6 +39,7 @@ def data_group() -> None:
 def show(names: tuple[str, ...], data: list[tuple[str, str]]) -> None:
     """List corpora: what was found, counts per class and fold, licence and where to get them."""
     from sepbench.corpora import CORPORA, RELEASES
+    from sepbench.fetch import SOURCES
 
     everything = {**CORPORA, **RELEASES}
     for name in names:
@@ -51,6 +58,7 @@ def show(names: tuple[str, ...], data: list[tuple[str, str]]) -> None:
             if given:
                 raise
             facts = [getattr(everything[name], fact, None) for fact in ("licence", "home")]
+            facts += [f"sepbench data fetch {name}"] if name in SOURCES else []
             click.echo("\n  ".join([f"{name}: not found", str(error), *(fact for fact in facts if fact), ""]))
 
 
@@ -113,6 +121,50 @@ def _verify_release(name: str, data: dict[str, str]) -> None:
     if broken:
         raise UserError(f"{name}: {len(broken)} of {n} files are broken, listed above. Unpack the archive again.")
     click.echo(f"{name}: all {n} files can be used.")
+
+
+@data_group.command()
+@click.argument("name", type=click.Choice(["esc50", "urbansound8k", "fuss"]))
+@click.option("--to", "folder", type=FOLDER, metavar="DIR", help="Where it goes.  [default: data/NAME]")
+@click.option("--room", type=WORD, metavar="reverb|dry", help="Which of FUSS's sounds.  [default: reverb]")
+@click.option("--agree", is_flag=True, help="Agree to the licence without being asked.")
+@click.option("--mirror", type=WORD, metavar="URL", help="Take the archive from here, where it has the same name.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
+    help="Seconds for which a server may say nothing.",
+)  # fmt: skip
+def fetch(name: str, folder: Path | None, room: str | None, agree: bool, mirror: str | None, timeout: float) -> None:
+    """Download the corpus or release NAME, check and unpack it, and say how to point at it.
+
+    Stopped or broken off, the same command goes on where it was. Fetched before, there is nothing to do.
+    """
+    from sepbench.fetch import SOURCES, archive_of, is_there
+    from sepbench.fetch import fetch as fetched
+    from sepbench.progress import make_progress
+
+    source, archive = SOURCES[name], archive_of(name, room)
+    folder = folder or Path("data") / name
+    if is_there(archive, folder):
+        click.echo(f"{source.title} is there already: nothing is fetched.")
+    else:
+        _show_licence(source, archive, agree)
+        fetched(archive, folder, mirror, timeout, make_progress())
+    where = shlex.quote(str(folder.absolute()))
+    click.echo(f"Use it with --data {name}={where}, or once and for all:")
+    click.echo(f"export SEPBENCH_DATA_{name.upper()}={where}")
+
+
+def _show_licence(source: Source, archive: Archive, agree: bool) -> None:
+    """Say what comes under which licence; UserError where that has to be agreed on, and is not."""
+    packed, unpacked = (f"{n_bytes / 1e9:.1f} GB" for n_bytes in archive.needs_bytes)
+    click.echo(f"{source.title} ({packed} to fetch, {unpacked} unpacked), {source.home}", err=True)
+    click.echo(f"Licence: {source.licence}.", err=True)
+    if not source.agreed or agree:
+        return
+    if not sys.stdin.isatty():
+        raise UserError(f"{source.title}: its licence forbids commercial use. Give --agree if you agree to it.")
+    if not click.confirm("Do you agree?", err=True):
+        raise UserError(f"{source.title}: not agreed, so nothing was fetched.")
 
 
 @data_group.command()

@@ -1,7 +1,8 @@
-"""Where this package lives: in a checkout, or installed without one."""
+"""Where this package lives, in a checkout or installed without one, and where it keeps what can be made again."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 CARRIED = Path(__file__).resolve().parent / "bundled"  # what a wheel has in place of the checkout
@@ -15,3 +16,8 @@ def checkout() -> Path | None:
 def home() -> Path:
     """The folder that holds recipes/, baselines/ and results/published: the checkout, or what the wheel carries."""
     return checkout() or CARRIED
+
+
+def cache_root() -> Path:
+    """SEPBENCH_CACHE, or ~/.cache/sepbench."""
+    return Path(os.environ.get("SEPBENCH_CACHE") or Path.home() / ".cache" / "sepbench")

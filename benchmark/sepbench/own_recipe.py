@@ -14,6 +14,7 @@ from sepbench.errors import UserError, nearest
 from sepbench.recipe import load_recipe
 from sepbench.recipe_yaml import FILE
 from sepbench.storage import write_text
+from sepbench.trust import remember_own
 
 TEMPLATE = Path(__file__).resolve().parent / "template"
 NAME = re.compile(r"^name:.*$", re.MULTILINE)
@@ -34,6 +35,7 @@ def new_recipe(folder: Path, task: str | None) -> list[Path]:
     _make(folder)
     for file, text in texts.items():
         write_text(folder / file, text if file.endswith(".py") else _filled(text, words))
+    remember_own(folder)
     return [folder / file for file in texts]
 
 
@@ -51,6 +53,7 @@ def copy_recipe(name: str, folder: Path) -> Path:
     file = folder / FILE
     own_name = "name: " + json.dumps(f"{recipe.name} ({folder.resolve().name})", ensure_ascii=False)
     write_text(file, NAME.sub(lambda _: own_name, file.read_text(encoding="utf-8"), count=1))
+    remember_own(folder)
     return file
 
 

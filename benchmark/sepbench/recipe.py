@@ -32,6 +32,7 @@ from sepbench.schema import (
     Variant,
 )
 from sepbench.settings import Settings, has, merged, place, reach, replace
+from sepbench.trust import say_once
 
 if TYPE_CHECKING:
     from sepbench.method import Method
@@ -268,7 +269,11 @@ def load_recipe(folder: Path | str | Found) -> Recipe:
 
 
 def load_class(recipe: Recipe) -> type:
-    """The class that recipe.yaml's `method` names. UserError where the file or the class is not there."""
+    """The class that recipe.yaml's `method` names. UserError where the file or the class is not there.
+
+    Its code runs here for the first time, so that here it is said where that is somebody else's.
+    """
+    say_once(recipe.found)
     path, _, name = recipe.method.partition(":")
     try:
         return load_from(recipe.folder, path, name, recipe.found.package)

@@ -19,7 +19,7 @@ def read_yaml(text: str) -> Any:
     """What `text` holds. UserError, one line, where it is no YAML or a key stands twice."""
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none; lists in lists without end
         raise UserError(f"not YAML: {' '.join(str(error).split())}") from None
 
 

@@ -87,6 +87,8 @@ def check_run(path: Path, run: Mapping[str, Any]) -> None:
             if not _is(held, kind):
                 raise UserError(f"{path}: {where} is {_short(held)}, not {kind.rstrip('!')}. "
                                 "Restore it, or move its folder away.")  # fmt: skip
+    if not re.fullmatch(r"[^./\\\0][^/\\\0]*", run["id"]):
+        raise UserError(f"{path}: id is {_short(run['id'])}, no name of a folder. Restore it, or move its folder away.")
     if run["state"] not in STATES:
         raise UserError(f"{path}: state is {_short(run['state'])}, not {' or '.join(STATES)}. "
                         "Restore it, or move its folder away.")  # fmt: skip

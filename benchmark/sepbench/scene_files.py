@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import soundfile
 import torch
 from scipy.io import wavfile
 
@@ -165,12 +166,21 @@ def copy_listed(record: RunRecord, names: Sequence[str], out: Path) -> None:
         if gone is not None or not paths:
             what = f"{gone}: gone since it was scored" if paths else f"{record.path}: does not say where scene '{name}' lay"
             raise UserError(f"{what}. Score it again, or list the scenes with --no-wavs.")
+        if strange := [path for path in paths if not _is_sound(path)]:  # a run may come from anybody, and name any file
+            raise UserError(f"{strange[0]}: is no sound, though {record.path} names it as one of its own; nothing is copied.")
         for side, own in sides.items():
             with _whole(out / side / safe_name(name)) as place:
                 for path in map(Path, own):
                     shutil.copyfile(path, place / path.name.removeprefix(f"{name}_"))
                 if side == "reference" and mixture:
                     shutil.copyfile(mixture[0], place / f"mixture{mixture[0].suffix}")
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        return bool(soundfile.info(str(path)).frames)
+    except (soundfile.SoundFileError, RuntimeError, OSError):
+        return False
 
 
 def scenes_of(record: RunRecord, split: str, data: Mapping[str, str], progress: Any) -> Task:

@@ -103,8 +103,8 @@ class FolderLock:
 
     NAME = ".lock"
 
-    def __init__(self, folder: Path) -> None:
-        """Take the lock. UserError naming the process that has it, where another one does."""
+    def __init__(self, folder: Path, doing: str = "writing this run") -> None:
+        """Take the lock. UserError naming the process that has it, where another one does, and what it is doing."""
         import fcntl
 
         self.path = folder / self.NAME
@@ -119,7 +119,7 @@ class FolderLock:
                 owner = os.read(self.handle, 32).decode(errors="replace").strip() or "unknown"
                 os.close(self.handle)
                 raise UserError(
-                    f"{folder}: process {owner} is writing this run. Wait for it to end, or stop it, and start again."
+                    f"{folder}: process {owner} is {doing}. Wait for it to end, or stop it, and start again."
                 ) from error
             if _same_file(self.handle, self.path):  # else the last owner removed it between our open and our lock
                 break

@@ -32,11 +32,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from sepbench.blocks.weights import keep, recall
+from sepbench.checkpoints import BEST, LAST, read_checkpoint, to_go_on_from
 from sepbench.clock import Clock
 from sepbench.errors import UserError
 from sepbench.method import Batch, WeakBatch
 from sepbench.schedule import Schedule, answering, check_sizes, precision_on, within
-from sepbench.storage import write_bytes, write_text
+from sepbench.storage import read_json, write_bytes, write_text
 
 __all__ = ["Schedule", "answering", "check_sizes", "precision_on", "train", "within"]
 
@@ -69,15 +70,15 @@ def train(
     summary_file, weights_file = place / "summary.json", place / "best.safetensors"
     if summary_file.is_file() and weights_file.is_file():
         recall(network, weights_file)
-        return dict(json.loads(summary_file.read_text(encoding="utf-8")))
+        return dict(read_json(summary_file))
     place.mkdir(parents=True, exist_ok=True)
     _quiet()
     lightning.seed_everything(seed, verbose=False)
     clock = Clock(schedule.seconds, schedule.valid_batches)
     source = _Scenes(scenes, schedule, clock)
     every: dict[str, Any] = {"save_on_train_epoch_end": True, "enable_version_counter": False}
-    best = ModelCheckpoint(place, "best", monitor="valid_loss", **every)
-    last = ModelCheckpoint(place, "last", **every)  # save_last=True would write it after the better epochs only
+    best = ModelCheckpoint(place, Path(BEST).stem, monitor="valid_loss", **every)
+    last = ModelCheckpoint(place, Path(LAST).stem, **every)  # save_last=True would write it after the better epochs only
     timed = schedule.seconds is not None
     endless = 10**9  # a stage that has its time stops when that is over
     patience = _Patience("valid_loss", patience=endless if timed else schedule.patience, check_on_train_epoch_end=True)
@@ -94,8 +95,8 @@ def train(
         )  # fmt: skip
         learned_from = DataLoader(source, batch_size=None)
         judged_by = DataLoader(_Valid(valid, schedule), batch_size=None)
-        _fit(trainer, _Crank(name, network, loss, schedule, clock), learned_from, judged_by, place / "last.ckpt")
-    weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+        _fit(trainer, _Crank(name, network, loss, schedule, clock), learned_from, judged_by, to_go_on_from(place, progress.say))
+    weights = read_checkpoint(place / BEST)["state_dict"]
     network.load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
     keep(network, weights_file)
     assert best.best_model_score is not None
@@ -106,10 +107,10 @@ def train(
     return summary
 
 
-def _fit(trainer: lightning.Trainer, crank: _Crank, train_loader: Any, valid_loader: Any, last: Path) -> None:
+def _fit(trainer: lightning.Trainer, crank: _Crank, train_loader: Any, valid_loader: Any, checkpoint: Path | None) -> None:
     interrupt = signal.getsignal(signal.SIGINT)
     try:
-        trainer.fit(crank, train_loader, valid_loader, ckpt_path=str(last) if last.is_file() else None)
+        trainer.fit(crank, train_loader, valid_loader, ckpt_path=checkpoint and str(checkpoint))
     except SystemExit:  # what lightning makes of Ctrl-C, and it ignores every later one
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, interrupt)
@@ -230,13 +231,16 @@ class _Valid(IterableDataset[WeakBatch]):
 
 
 class _WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or not there, and one line where there is no room for them."""
+    """Checkpoints that are whole or not there, one line where there is no room for them, and no code in them."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         buffer = BytesIO()
         torch.save(checkpoint, buffer)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write_bytes(Path(path), buffer.getvalue())
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        return read_checkpoint(Path(path))
 
 
 class _Patience(EarlyStopping):

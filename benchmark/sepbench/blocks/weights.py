@@ -28,13 +28,18 @@ def recall(network: nn.Module, path: Path) -> None:
     """Read what `keep` wrote, in whatever precision it is. UserError where it is damaged or of another network."""
     try:
         network.load_state_dict(load(path.read_bytes()))
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: cannot be read ({error}). Restore it, or run the recipe again with --again.") from None
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({_told(error)}). Restore it, or run the recipe again with --again.") from None
     except RuntimeError as error:
         first = str(error).splitlines()[-1].strip()
         remedy = "leave those as they were, or run the recipe again with --again"
         told = f"{first} It was trained with other sizes, sources or channels: {remedy}"
         raise UserError(f"{path}: holds the weights of another network: {told}.") from None
+
+
+def _told(error: Exception) -> str:
+    words = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return f"no safetensors file: {words}" if isinstance(error, SafetensorError) else words
 
 
 def keep_all(networks: Mapping[str, nn.Module], folder: Path) -> None:

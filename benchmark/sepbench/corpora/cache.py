@@ -28,6 +28,7 @@ from sepbench.corpora.fingerprints import Fingerprints
 from sepbench.corpora.joined import path_of
 from sepbench.corpora.loudness import START_UP_MS, cut_loudness_lufs, k_weighted_energy_prefix, samples_per_point
 from sepbench.errors import UserError
+from sepbench.home import cache_root
 
 if TYPE_CHECKING:
     from sepbench.progress import Progress
@@ -105,10 +106,6 @@ def open_cache(
     if opened is None:
         raise UserError(f"The clip cache '{place}' is damaged and cannot be replaced. Remove that folder.")
     return opened
-
-
-def cache_root() -> Path:
-    return Path(os.environ.get("SEPBENCH_CACHE") or Path.home() / ".cache" / "sepbench")
 
 
 def clip_contents(corpus: Corpus, clips: Sequence[Clip], root: Path) -> tuple[str, ...]:

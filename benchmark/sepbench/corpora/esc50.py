@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sepbench.corpora.base import Clip
-from sepbench.corpora.files import FileCorpus, Row, clips_of_table, need, seconds_of, sound_files
+from sepbench.corpora.files import FileCorpus, Row, clips_of_table, inside, need, seconds_of, sound_files
 
 TITLE = "ESC-50"
 COLUMNS = ("category", "filename", "fold", "src_file")
@@ -29,7 +29,8 @@ class Esc50(FileCorpus):
         files = sound_files(root / "audio")
 
         def path_of(row: Row) -> tuple[Path | None, Path]:
-            return files.get(Path(row["filename"]).stem), root / "audio" / row["filename"]
+            name = inside(row["filename"])
+            return files.get(Path(name).stem), root / "audio" / name
 
         super().__init__(clips_of_table(table, TITLE, COLUMNS, classes, path_of, _clip))
 

@@ -119,6 +119,18 @@ def sound_files(folder: Path) -> dict[str, Path]:
     return {path.stem: path for path in files}
 
 
+def inside(name: str) -> str:
+    """`name` where it stays in the folder that it is relative to. ValueError where it leads out of it, be it by `..` or a root.
+
+    What lies there under that name may be a link, wherever that leads: links are of whoever keeps the corpus, names of
+    whoever wrote the table.
+    """
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts or not parts[0] or parts[0][1:2] == ":" or "\0" in name:
+        raise ValueError(f"'{name}' leads out of the corpus")
+    return name
+
+
 def clips_of_table(
     table: Path, title: str, columns: Sequence[str], classes: Sequence[str] | None, path_of: PathOf, clip_of: ClipOf
 ) -> list[tuple[Clip, Path]]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sepbench.corpora.base import Clip
-from sepbench.corpora.files import need
+from sepbench.corpora.files import inside, need
 from sepbench.corpora.released_files import AGAIN, of_odd_size, read_released
 from sepbench.errors import UserError, nearest
 
@@ -147,6 +147,11 @@ def _check_line(where: str, mixture: str, sources: list[str], line_of: Mapping[s
         raise UserError(
             f"{TITLE}: {where} names {len(sources)} sources; an example has {MOST_SOURCES} at most. {AGAIN}."
         )
+    try:
+        for name in (mixture, *sources):
+            inside(name)
+    except ValueError as error:
+        raise UserError(f"{TITLE}: {where} names a file elsewhere: {error}. {AGAIN}.") from None
     if mixture in line_of:
         raise UserError(f"{TITLE}: {where} names '{mixture}', as line {line_of[mixture]} does. Remove one of them.")
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from sepbench.corpora.base import Clip
-from sepbench.corpora.files import FileCorpus, Row, clips_of_table, need, seconds_of, sound_files
+from sepbench.corpora.files import FileCorpus, Row, clips_of_table, inside, need, seconds_of, sound_files
 from sepbench.errors import UserError
 
 TITLE = "UrbanSound8K"
@@ -30,7 +30,7 @@ class UrbanSound8K(FileCorpus):
         files = lru_cache(lambda fold: sound_files(root / "audio" / fold))
 
         def path_of(row: Row) -> tuple[Path | None, Path]:
-            fold, name = f"fold{int(row['fold'])}", row["slice_file_name"]
+            fold, name = f"fold{int(row['fold'])}", inside(row["slice_file_name"])
             return files(fold).get(Path(name).stem), root / "audio" / fold / name
 
         table = need(root / "metadata" / "UrbanSound8K.csv", root, self.name, TITLE)

@@ -168,7 +168,7 @@ def _read(folder: Path, one: dict[str, Any]) -> Shown:
     def sound(facts: dict[str, Any] | None) -> Heard | None:
         if facts is None:
             return None
-        audio, _ = soundfile.read(folder / Path(facts["file"]).name, dtype="float32")
+        audio, _ = soundfile.read(_own_file(folder, str(facts["file"])), dtype="float32")
         figures = [None if facts.get(name) is None else float(facts[name]) for name in ("si_sdr_db", "si_sdri_db")]
         return Heard(str(facts["label"]), audio, float(facts["quieter_db"]), *figures)
 
@@ -181,6 +181,14 @@ def _read(folder: Path, one: dict[str, Any]) -> Shown:
     said = None if one["said"] is None else tuple(map(str, one["said"]))
     rate_hz = int(one["sample_rate_hz"])
     return Shown(str(one["place"]), str(one["scene"]), float(one["value"]), rate_hz, mixture, pairs, said)
+
+
+def _own_file(folder: Path, name: str) -> Path:
+    """ValueError where it is not of this folder, by its name or by a link: results may come from anybody, and are mailed on."""
+    path = folder / name
+    if Path(name).name != name or path.resolve().parent != folder.resolve():
+        raise ValueError(f"'{name}' is no file of its own folder")
+    return path
 
 
 def _flac(audio: np.ndarray, rate_hz: int) -> bytes:

@@ -23,8 +23,12 @@ def load_task(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The task's settings with `overrides` (nested) laid over them. UserError for a task or a setting that does not exist."""
     if name not in known_tasks():
         raise UserError(f"task: there is no '{name}'; known: {', '.join(known_tasks())}.{nearest(name, known_tasks())}")
-    text = (Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8")
-    return _laid_over(yaml.safe_load(text), overrides, "task")
+    file = Path(__file__).parent / f"{name}.yaml"
+    try:
+        settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"{file}: not YAML: {' '.join(str(error).split())}") from None
+    return _laid_over(settings, overrides, "task")
 
 
 def corpus_of(name: str, asked: str | None, data: Iterable[str], otherwise: str | None) -> str:
