@@ -38,3 +38,10 @@ class Events:
         pairs = np.unique(np.stack([self.scene, self.label], 1), axis=0)
         zeros = np.zeros(len(pairs))
         return Events(pairs[:, 0], pairs[:, 1], zeros, zeros + seconds, self.n_scenes, self.n_classes)
+
+    def every(self, first: int, step: int) -> Events:
+        """Of the scenes first, first + step, ... alone, counted from 0."""
+        own = self.scene % step == first
+        rest = [values[own] for values in (self.label, self.on_s, self.off_s)]
+        n_scenes = len(range(first, self.n_scenes, step))
+        return Events(self.scene[own] // step, *rest, n_scenes=n_scenes, n_classes=self.n_classes)

@@ -42,6 +42,11 @@ def threads(n: int | None = None) -> int:
     return count
 
 
+def threads_given() -> int:
+    """How many the process was given to use."""
+    return _wanted() or _cores()
+
+
 def _wanted() -> int | None:
     first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(first) if first.isdigit() and int(first) > 0 else None

@@ -241,3 +241,19 @@ threads_option = click.option(
 metrics_option = click.option(
     "--metrics", type=MetricNames(), help="These too, such as bss_eval; `sepbench metrics` lists all there are."
 )
+devices_option = click.option(
+    "--devices", type=click.IntRange(min=1), default=1, show_default=True,
+    help="GPUs of each node that train together, or processes with --device cpu; each learns from its share of a batch.",
+)  # fmt: skip
+nodes_option = click.option(
+    "--nodes", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Machines that train together: give the same command on each, under srun, by torchrun or with MASTER_ADDR, MASTER_PORT "
+    "and NODE_RANK.",
+)  # fmt: skip
+score_workers_option = click.option(
+    "--score-workers", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Processes that score; they share the threads, and the figures stay the same.",
+)  # fmt: skip
+score_chunk_option = click.option(
+    "--score-chunk", type=click.IntRange(min=1), help="Scenes answered together; fewer need less memory.  [default: 20]"
+)
