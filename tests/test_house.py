@@ -51,7 +51,8 @@ USES = {
 ROOM_OF = {  # files that are one room together
     "results_whole": "results", "results_rows": "results",
     "results_format": "results", "results_checks": "results", "results_decisions": "results", "run_weights": "run",
-    "run_fit": "run", "run_job": "run", "children": "run", "run_ranks": "run", "run_workers": "run", "cli_run": "cli", "clock": "training",
+    "run_fit": "run", "run_job": "run", "children": "run", "run_ranks": "run", "run_workers": "run",
+    "cli_run": "cli", "clock": "training",
     "options": "cli", "options_recipe": "cli", "printing": "cli",
     "cli_data": "cli", "cli_score": "cli", "cli_compare": "cli", "cli_scenes": "cli", "cli_check": "cli",
     "merge_same": "merge", "merge_files": "merge", "cli_merge": "cli",

@@ -67,6 +67,7 @@ Planned = tuple["Recipe", dict[str, Any], dict[str, Any]]  # whose run, its conf
 @score_chunk_option
 @threads_option
 @click.option("--inner", type=FOLDER, metavar="RUN", help="The finished run of the method that this recipe wraps.")
+@click.option("--begin-with", type=FOLDER, metavar="RUN", help="The stopped run whose last whole epoch to go on from.")
 @click.pass_context
 def run(ctx: click.Context, **given: Any) -> None:
     """Train and score the recipe in the folder RECIPE, then print its table.
@@ -124,6 +125,9 @@ def _planned(recipe: Recipe, given: Mapping[str, Any], data: dict[str, str], inn
         )
         config["task"]["metrics"] = list(dict.fromkeys([*config["task"]["metrics"], *(given["metrics"] or [])]))
         config = with_budget(config, given["budget"])
+        if given["begin_with"]:
+            begun = run_folder(given["begin_with"], given["results"], "--begin-with ")
+            config["begun_with"] = {"run": str(begun)}
         found[json.dumps(config, sort_keys=True)] = (recipe, config, options)
     return list(found.values())
 

@@ -42,6 +42,6 @@ class Events:
     def every(self, first: int, step: int) -> Events:
         """Of the scenes first, first + step, ... alone, counted from 0."""
         own = self.scene % step == first
-        rest = [values[own] for values in (self.label, self.on_s, self.off_s)]
         n_scenes = len(range(first, self.n_scenes, step))
-        return Events(self.scene[own] // step, *rest, n_scenes=n_scenes, n_classes=self.n_classes)
+        scene, label = self.scene[own] // step, self.label[own]
+        return Events(scene, label, self.on_s[own], self.off_s[own], n_scenes, self.n_classes)

@@ -28,7 +28,7 @@ from sepbench.recipe import Recipe, build, load_recipe
 from sepbench.results import RunFolder, RunRecord, read_runs, run_id
 from sepbench.results_decisions import Decisions
 from sepbench.results_format import learns_from
-from sepbench.run_fit import fit, in_the_loop, learn
+from sepbench.run_fit import fit, in_the_loop, learn, take_up
 from sepbench.run_job import Job, Spread
 from sepbench.run_ranks import SILENT, Place, check_devices, place_of, together
 from sepbench.run_weights import content, parameters, weights_hash
@@ -68,6 +68,7 @@ def run_one(
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
             with _nothing_left_of_what_never_began(folder.path):
+                take_up(config, folder.path)
                 cost = fit(method, config, task, folder.path, wall_s, progress, together(place, job, progress))
             learnt = replace(job, weights=folder.path / "weights" if learns_from(config) else None)
             _score(method, config, task, folder, wall_s, progress, spread, learnt)
@@ -209,6 +210,8 @@ def _changed(config: Mapping[str, Any], options: Mapping[str, Any], recipe: Reci
     changed = {name: value for name, value in options.items() if value != defaults[name]}
     if recipe.task != recipe.own_task:
         changed = {"task": recipe.task, **changed}
+    if config.get("begun_with"):
+        changed = {**changed, "begun_with": Path(config["begun_with"]["run"]).name[-8:]}
     if config.get("budget"):
         changed |= {"budget": " ".join(f"{most:g} {of}" for of, most in config["budget"].items())}
     return changed
@@ -342,11 +345,15 @@ def _keep(
     cost = cost | measure_cost(method, shown(scenes, config), task.info.sample_rate_hz) | parameters(config, folder.path)
     wall_s["cost"] = time.perf_counter() - began_s
     draw_history(folder.path, order=tuple(cost))
-    metrics = folder.finish(wall_s, cost, weights_hash=weights_hash(config, folder.path))
-    if "si_sdri" in metrics.get(split, {}):
-        draw_scatter(folder.path, split, told)
-    every = (task.to_score(split), task.n_scenes(split))
-    keep_sounds(folder.path, split, *every, lambda few: method.separate(shown(few, config)), task.info.classes)
+
+    def last(metrics: Mapping[str, Any]) -> None:
+        if "si_sdri" in metrics.get(split, {}):
+            draw_scatter(folder.path, split, told)
+        every = (task.to_score(split), task.n_scenes(split))
+        if metrics:
+            keep_sounds(folder.path, split, *every, lambda few: method.separate(shown(few, config)), task.info.classes)
+
+    folder.finish(wall_s, cost, weights_hash=weights_hash(config, folder.path), last=last)
 
 
 def telling(scenes: Sequence[Scene]) -> Scene:

@@ -67,6 +67,28 @@ def learn(
     return cost | ({"ranks": n_ranks} if n_ranks > 1 else {})
 
 
+def take_up(config: Mapping[str, Any], folder: Path) -> None:
+    """Have the run in `folder` begin where the one that `begun_with` names stopped, unless it has begun. UserError without one."""
+    if not config.get("begun_with") or (folder / "checkpoints").is_dir() or (folder / "fit.json").is_file():
+        return
+    other = Path(config["begun_with"]["run"])
+    theirs = read_json(other / "run.json")["config"]
+    if theirs["recipe"] != config["recipe"]:
+        raise UserError(f"--begin-with {other}: is a run of {theirs['recipe']}; wanted one of {config['recipe']}.")
+    if not any((other / "checkpoints").rglob("*.ckpt")):
+        raise UserError(f"--begin-with {other}: holds no checkpoints. Name a run that was stopped after its first epoch.")
+    building = folder / ".taken-up"
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        shutil.copytree(other / "checkpoints", building)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(building, ignore_errors=True)
+        raise UserError(f"--begin-with {other}: cannot be copied to {folder} ({error}). Free some space, or choose another.") from None
+    if (other / DRAWN).is_file():
+        write_bytes(folder / DRAWN, (other / DRAWN).read_bytes())
+    building.rename(folder / "checkpoints")
+
+
 def in_the_loop(config: Mapping[str, Any]) -> bool:
     """Whether a stage of the run is trained by `sepbench.training.train`, which alone can share it out."""
     if learns_from(config) is None:

@@ -186,17 +186,18 @@ def _store(place: Place, progress: Any) -> Any:
     """Where the ranks leave word for each other; waited for where another process keeps it."""
     from torch.distributed import TCPStore
 
-    keeps, said = place.hosts and place.ranks.leads, False
+    keeps, told = place.hosts and place.ranks.leads, False
     while True:
         try:
             return TCPStore(place.address, place.port, None, keeps, timeout=KNOCK, wait_for_workers=False)
         except RuntimeError as error:
             if keeps:
                 why = str(error).splitlines()[0]
-                raise UserError(f"MASTER_PORT {place.port}: cannot be listened on ({why}). Choose another on all nodes.") from None
-        if progress is not None and not said:
+                said = f"MASTER_PORT {place.port}: cannot be listened on ({why}). Choose another on all nodes."
+                raise UserError(said) from None
+        if progress is not None and not told:
             progress.say(f"Waiting for the first rank at {place.address}:{place.port}")
-            said = True
+            told = True
         time.sleep(LOOK_S)
 
 

@@ -9,11 +9,12 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from sepbench.children import Child
+from sepbench.results_decisions import Decisions
 from sepbench.run_job import Job, rebuilt
 from sepbench.scene import Row
 
 Chunk = tuple[int, Sequence[int]]  # its number, the scenes to answer together
-Answered = tuple[int, Sequence[int], list[Row], dict[str, Any]]
+Answered = tuple[int, Sequence[int], list[Row], Decisions]
 
 
 class Workers:

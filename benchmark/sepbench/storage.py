@@ -16,6 +16,7 @@ from typing import Any
 
 from sepbench.errors import UserError
 
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as `write_bytes` names what it has not finished
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -42,6 +43,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         if isinstance(error, OSError):
             raise _plain(error, path) from error
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left anywhere in `folder`. Only where nobody else writes there."""
+    for path in folder.rglob(".*"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

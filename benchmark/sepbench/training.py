@@ -17,6 +17,7 @@ import csv
 import json
 import logging
 import math
+import os
 import signal
 import threading
 import time
@@ -106,7 +107,7 @@ def train(
         judged_by = DataLoader(_Valid(valid, schedule), batch_size=None)
         lower = f"Lower train.{name}.batch, which is {schedule.batch}: --set train.{name}.batch=N."
         with memory_told(f"Training {name}", lower):
-            _fit(trainer, _Crank(name, network, loss, schedule, source), learned_from, judged_by, place / "last.ckpt")
+            _fit(trainer, _Crank(place, network, loss, schedule, source), learned_from, judged_by, place / "last.ckpt")
     wait_for_all()
     weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     network.load_state_dict({key.removeprefix("network."): value for key, value in weights.items()})
@@ -139,17 +140,19 @@ def _check_ranks(name: str, schedule: Schedule) -> None:
 def _on(device: torch.device, network: nn.Module, progress: Any) -> dict[str, Any]:
     """Where lightning computes: here, or on this process's share of the devices."""
     ranks, on_gpu = here(), device.type == "cuda"
-    place = {"accelerator": "gpu" if on_gpu else "cpu", "plugins": [_WholeCheckpoints()]}
+    accelerator, plugins = "gpu" if on_gpu else "cpu", [_WholeCheckpoints()]
     if ranks.n == 1:
-        return {**place, "devices": 1}
+        return {"accelerator": accelerator, "plugins": plugins, "devices": 1}
     normed = any(isinstance(each, nn.modules.batchnorm._BatchNorm) for each in network.modules())
     if normed and not on_gpu:
         progress.say("BatchNorm has its statistics from the first rank's share of a batch here; on GPUs, from the whole batch.")
-    place["plugins"].append(_Together())
     # a stage may leave parameters without a gradient: they keep what they have, as they do in one process
     strategy = DDPStrategy(find_unused_parameters=True)
     shared = {"devices": ranks.n // ranks.nodes, "num_nodes": ranks.nodes, "sync_batchnorm": normed and on_gpu}
-    return {**place, **shared, "strategy": strategy, "use_distributed_sampler": False}
+    return {
+        "accelerator": accelerator, "plugins": [*plugins, _Together()], **shared, "strategy": strategy,
+        "use_distributed_sampler": False,
+    }  # fmt: skip
 
 
 def _fit(trainer: lightning.Trainer, crank: _Crank, train_loader: Any, valid_loader: Any, last: Path) -> None:
@@ -165,10 +168,10 @@ def _fit(trainer: lightning.Trainer, crank: _Crank, train_loader: Any, valid_loa
 class _Crank(lightning.LightningModule):
     """What lightning wants to know of a network: steps, optimiser, and how a batch gets to the device."""
 
-    def __init__(self, name: str, network: nn.Module, loss: Loss, schedule: Schedule, source: _Scenes):
+    def __init__(self, place: Path, network: nn.Module, loss: Loss, schedule: Schedule, source: _Scenes):
         super().__init__()
-        self.name, self.network, self.loss, self.schedule, self.source = name, network, loss, schedule, source
-        self.clock = source.clock
+        self.place, self.name, self.network, self.loss, self.source = place, place.name, network, loss, source
+        self.schedule, self.clock = schedule, source.clock
         self.plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
         self.plateau_before: dict[str, Any] | None = None
 
@@ -219,10 +222,13 @@ class _Crank(lightning.LightningModule):
             self.plateau.step(float(self.trainer.callback_metrics["valid_loss"]))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rate"] = self.schedule.lr
         if self.plateau is not None:
             checkpoint["plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        _moved(checkpoint, self.place)
+        _at_rate(checkpoint, self.schedule.lr)
         self.plateau_before = checkpoint.get("plateau")
         if self.plateau is not None and self.plateau_before is not None:
             self.plateau.load_state_dict(self.plateau_before)
@@ -407,10 +413,33 @@ class _History(Callback):
         } | ({"ranks": here().n, "batch": self.schedule.batch} if here().n > 1 else {})  # fmt: skip
 
 
+def _moved(checkpoint: dict[str, Any], place: Path) -> None:
+    """Have the callbacks find their files in `place`, where the run may have been moved to; else they forget the best epoch."""
+    folder = os.path.realpath(place)
+
+    def here(path: str) -> str:
+        return os.path.join(folder, os.path.basename(path)) if path else path
+
+    for state in checkpoint["callbacks"].values():
+        if "dirpath" in state:
+            state |= {name: here(state[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+            state |= {"dirpath": folder, "best_k_models": {here(path): of for path, of in state["best_k_models"].items()}}
+
+
+def _at_rate(checkpoint: dict[str, Any], rate: float) -> None:
+    """Where the checkpoint is of a run with another learning rate, have it go on at the same share of this one."""
+    times = rate / checkpoint["rate"] if checkpoint.get("rate") else 1.0
+    if times != 1.0:
+        for group in (group for state in checkpoint["optimizer_states"] for group in state["param_groups"]):
+            group |= {name: times * group[name] for name in ("lr", "initial_lr") if name in group}
+        for state in checkpoint["lr_schedulers"]:
+            state |= {name: [times * each for each in state[name]] for name in ("base_lrs", "_last_lr") if name in state}
+
+
 def _lower_the_rate(name: str) -> str:
     return (
         f"Lower the learning rate with --set train.{name}.lr=..., or clip gradients: train.{name}.clip_norm=1. The last whole "
-        "epoch is kept."
+        "epoch is kept: --begin-with RUN goes on from it."
     )
 
 
