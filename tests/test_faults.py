@@ -330,6 +330,43 @@ def test_ctrl_c_stops_within_seconds_with_one_line(world: World, tmp_path: Path,
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("more", "pattern"),
+    [((*LONG, "--devices", "2"), "*/checkpoints/second/last.ckpt"),
+     (("--set", "task.scenes.test=20000", "--score-workers", "2"), "*/partial/*.parquet")],
+    ids=["two ranks", "two workers"],
+)  # fmt: skip
+def test_a_run_that_is_killed_takes_its_processes_along(world: World, tmp_path: Path, more, pattern: str):  # noqa: F811
+    process = command(world, tmp_path, *more)
+    try:
+        wait_for(tmp_path, pattern, process)
+        children = children_of(process.pid)
+    finally:
+        process.kill()
+    process.wait()
+    until_s = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in children):
+        assert time.monotonic() < until_s
+        time.sleep(0.1)
+    assert children and [run.state for run in read_runs(tmp_path)] == ["interrupted"]
+
+
+@pytest.mark.slow
+def test_a_rank_that_is_killed_ends_the_others_with_a_line(world: World, tmp_path: Path):  # noqa: F811
+    process = command(world, tmp_path, *LONG, "--devices", "2")
+    try:
+        wait_for(tmp_path, "*/checkpoints/second/last.ckpt", process)
+        (rank,) = children_of(process.pid)
+        os.kill(rank, signal.SIGKILL)
+        _, said = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    assert process.returncode == 2
+    last = said.splitlines()[-1]
+    assert last == "sepbench: Rank 1 of 2 was stopped by signal 9. The same command goes on where the run stopped."
+
+
+@pytest.mark.slow
 def test_the_second_of_two_commands_is_told_who_is_writing(world: World, tmp_path: Path):  # noqa: F811
     first = command(world, tmp_path, *LONG)
     try:

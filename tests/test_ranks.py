@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,6 +154,48 @@ def test_what_no_loop_trains_is_trained_by_one_process_and_said(repo: Path, worl
     run = run_one(config, values, recipe, data, tmp_path, False, "cpu", progress, Spread(devices=2))
     assert progress.said == [f"{recipe.name}: no part of it is trained by sepbench's loop, so one process does it all."]
     assert read_runs(run.parent)[0].state == "finished"
+
+
+def started(world: World, results: Path, told: Path, *before: str, **env: str) -> subprocess.Popen:
+    args = ["run", str(world.recipe), "--results", str(results), "--data", f"class_folders={world.sounds}"]
+    args += ["--corpus", "class_folders", "--device", "cpu", "--threads", "1", "--told", str(told)]
+    code = "from sepbench.cli import main; main()"
+    begin = [*before, sys.executable, "-c", code, *args, *(["--nodes", "2"] if env else [])]
+    return subprocess.Popen(begin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
+
+
+def check_pair(processes: list[subprocess.Popen], alone, results: Path, told_in: Path) -> list[str]:
+    said = [process.communicate(timeout=550) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    (run,) = results.iterdir()
+    for name, value in weights(alone[0]).items():
+        assert torch.allclose(value, weights(run)[name], atol=1e-5), name
+    for whole, one, other in zip(alone[1], *told(told_in), strict=True):
+        assert sorted(whole[1:]) == sorted([*one[1:], *other[1:]])
+    assert read_runs(results)[0].cost["ranks"] == 2
+    return [out for out, _ in said]
+
+
+@pytest.mark.slow
+def test_two_nodes_train_one_run_and_the_first_one_speaks(world: World, alone, tmp_path: Path):
+    (tmp_path / "told").mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    nodes = [started(world, tmp_path / "runs", tmp_path / "told", NODE_RANK=str(node), **env) for node in (0, 1)]
+    outs = check_pair(nodes, alone, tmp_path / "runs", tmp_path / "told")
+    assert "Small" in outs[0] and outs[1] == ""
+    assert read_runs(tmp_path / "runs")[0].provenance["ranks"] == {"devices": 1, "nodes": 2}
+
+
+@pytest.mark.slow
+def test_torchrun_starts_ranks_that_find_each_other(world: World, alone, tmp_path: Path):
+    (tmp_path / "told").mkdir()
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "--no-python"]
+    process = started(world, tmp_path / "runs", tmp_path / "told", *torchrun)
+    (out,) = check_pair([process], alone, tmp_path / "runs", tmp_path / "told")
+    assert out.count("Small") >= 1
 
 
 # shares

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any
 
 from sepbench.errors import UserError
+from sepbench.machine import THREADS, tune_allocator
 
 GRACE_S = 5.0  # for one that is to end by itself
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -25,7 +26,7 @@ class Child:
     It is in a session of its own, so that Ctrl-C reaches this process alone, which then ends it.
     """
 
-    def __init__(self, name: str, work: Callable[[Any, Connection], None], told: Any) -> None:
+    def __init__(self, name: str, work: Callable[[Any, Connection], None], told: Any, n_threads: int) -> None:
         """Have it call `work`, a module's function, with `told` and its end of the pipe; `name` is for people."""
         self.name = name
         self.pipe, theirs = Pipe()
@@ -33,7 +34,8 @@ class Child:
         handle = theirs.fileno()
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, str(handle)], pass_fds=[handle], start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=sys.stderr if _has_handle(sys.stderr) else subprocess.DEVNULL,
+            env={**os.environ, **dict.fromkeys(THREADS, str(n_threads))}, stdin=subprocess.DEVNULL,
+            stdout=sys.stderr if _has_handle(sys.stderr) else subprocess.DEVNULL,
         )  # fmt: skip
         theirs.close()
         self.send((work.__module__, work.__name__, told))
@@ -83,6 +85,7 @@ def begin() -> None:
     _die_with_parent()
     pipe = Connection(int(sys.argv[1]))
     try:
+        tune_allocator()  # before torch comes
         module, name, told = pipe.recv()
         __import__(module)
         getattr(sys.modules[module], name)(told, pipe)

@@ -68,7 +68,7 @@ def learn(
 
 
 def take_up(config: Mapping[str, Any], folder: Path) -> None:
-    """Have the run in `folder` begin where the one that `begun_with` names stopped, unless it has begun. UserError without one."""
+    """Have a run that has not begun begin where the one that its `begun_with` names stopped. UserError where that cannot be."""
     if not config.get("begun_with") or (folder / "checkpoints").is_dir() or (folder / "fit.json").is_file():
         return
     other = Path(config["begun_with"]["run"])
@@ -81,9 +81,10 @@ def take_up(config: Mapping[str, Any], folder: Path) -> None:
     shutil.rmtree(building, ignore_errors=True)
     try:
         shutil.copytree(other / "checkpoints", building)
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
         shutil.rmtree(building, ignore_errors=True)
-        raise UserError(f"--begin-with {other}: cannot be copied to {folder} ({error}). Free some space, or choose another.") from None
+        why = str(error).splitlines()[0][:200]
+        raise UserError(f"--begin-with {other}: cannot be copied to {folder} ({why}). Mend that, and run it again.") from None
     if (other / DRAWN).is_file():
         write_bytes(folder / DRAWN, (other / DRAWN).read_bytes())
     building.rename(folder / "checkpoints")

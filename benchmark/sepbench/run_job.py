@@ -45,7 +45,6 @@ def rebuilt(job: Job) -> tuple[Method, Task]:
     """The method, with what it has learnt where `job` says where that lies, and its task. UserError where sounds have changed."""
     from sepbench.run import inner_method
 
-    machine.tune_allocator()
     machine.threads(job.threads)
     choose_device(job.device)
     task = build_task(job.config["task"], job.data, None, to_fit=job.to_fit)

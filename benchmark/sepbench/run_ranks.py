@@ -29,7 +29,7 @@ from sepbench.run_fit import learn
 from sepbench.run_job import Job, rebuilt
 
 KNOCK = timedelta(seconds=2)  # on the first rank's door, again and again
-LOOK_S = 0.1
+LOOK_S, LONG_S = 0.1, 60.0
 FAILED = 2
 
 
@@ -126,8 +126,8 @@ def together(place: Place, job: Job, progress: Any) -> Iterator[None]:
         for local in range(1, own if place.starts else 1):
             other = replace(ranks, rank=ranks.rank + local, local=local)
             told = (job, other, place.address, store.port)
-            children.append(Child(f"Rank {other.rank} of {ranks.n}", train_rank, told))
-        _meet(store, ranks, children)
+            children.append(Child(f"Rank {other.rank} of {ranks.n}", train_rank, told, job.threads))
+        _meet(store, ranks, children, progress)
         with _not_left_alone(children), joined(ranks, _own(store, job), device().type == "cuda"):
             yield
             wait_for_all()
@@ -151,7 +151,7 @@ def train_rank(told: tuple[Job, Ranks, str, int], pipe: Connection) -> None:
     check_gpu(ranks)
     method, task = rebuilt(job)
     store = _store(Place(ranks, False, address, port), None)
-    _meet(store, ranks, [])
+    _meet(store, ranks, [], SILENT)
     with joined(ranks, _own(store, job), device().type == "cuda"):
         learn(method, job.config, task, job.folder, SILENT, None)
         wait_for_all()
@@ -208,10 +208,15 @@ def _own(store: Any, job: Job) -> Any:
     return PrefixStore(f"{job.folder.name}/", store)
 
 
-def _meet(store: Any, ranks: Ranks, children: Sequence[Child]) -> None:
+def _meet(store: Any, ranks: Ranks, children: Sequence[Child], progress: Any) -> None:
     """Wait until every rank is there, or one of ours has failed; in Python, so that Ctrl-C is heard."""
     store.set(f"here/{ranks.rank}", "1")
+    began_s, told = time.monotonic(), False
     while not store.check([f"here/{rank}" for rank in range(ranks.n)]):
+        if not told and time.monotonic() - began_s > LONG_S:
+            missing = [rank for rank in range(ranks.n) if not store.check([f"here/{rank}"])]
+            progress.say(f"Waiting for {len(missing)} of {ranks.n} ranks: {', '.join(map(str, missing))}")
+            told = True
         for child in children:
             if child.has_failed():
                 raise UserError(child.complaint())

@@ -27,7 +27,7 @@ class Workers:
     def answered(self, split: str, todo: Sequence[Chunk]) -> Iterator[Answered]:
         """What each chunk comes to, in the order in which they are done. UserError where a worker fails."""
         for i in range(len(self.children), min(self.n, len(todo))):
-            self.children.append(Child(f"Scoring process {i + 1} of {self.n}", score_scenes, self.job))
+            self.children.append(Child(f"Scoring process {i + 1} of {self.n}", score_scenes, self.job, self.job.threads))
         waiting, busy = deque(todo), dict[Any, tuple[Child, Chunk]]()
 
         def give(child: Child) -> None:
