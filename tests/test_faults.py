@@ -20,6 +20,7 @@ import pytest
 import torch
 
 import sepbench.run
+from made_fuss import make_fuss
 from sepbench.errors import UserError
 from sepbench.recipe import load_recipe
 from sepbench.results import read_runs
@@ -257,6 +258,23 @@ def test_sounds_that_disappear_in_the_middle_change_no_figure(
     for name, value in weights(alone[0]).items():
         assert torch.equal(value, weights(run)[name])
     assert next(iter(read_runs(run.parent))).metrics == next(iter(read_runs(alone[0].parent))).metrics
+
+
+def test_a_release_whose_files_disappear_while_they_are_scored_is_one_line(repo: Path, tmp_path: Path):
+    """Scenes that lie on disk are read as they are needed."""
+    release = make_fuss(tmp_path / "fuss")
+    recipe = load_recipe(repo / "baselines" / "mixture").on("fuss")
+    config, values = recipe.resolve("quick", {}, ["task.scenes.test=9", "task.scenes.valid=3"], data={"fuss": str(release)})
+    config["task"]["seconds"] = 1.0
+    rest = (config, values, recipe, {"fuss": str(release)}, tmp_path / "runs", False, "cpu")
+    away = Acting("scoring test", 3, lambda: release.joinpath("ssdata_reverb").rename(tmp_path / "away"))
+    with pytest.raises(UserError, match="cannot be read") as error:
+        run_one(*rest, away, Spread(chunk=3))
+    assert "\n" not in str(error.value)
+    (tmp_path / "away").rename(release / "ssdata_reverb")
+    run = run_one(*rest, Watched(), Spread(chunk=3))
+    again = run_one(*rest[:4], tmp_path / "whole", *rest[5:], Watched(), Spread(chunk=3))
+    assert (run / "rows.parquet").read_bytes() == (again / "rows.parquet").read_bytes()
 
 
 # two processes, and Ctrl-C

@@ -23,6 +23,7 @@ from sepbench.recipe import load_recipe
 from sepbench.results import read_runs
 from sepbench.run import Spread, run_one
 from sepbench.run_ranks import place_of
+from sepbench.tables_notes import standing_notes
 from sepbench.tasks.task import build_task
 from small_recipe import STAGE, small_world
 from test_run import Watched
@@ -103,6 +104,8 @@ def test_a_run_says_how_many_trained_and_what_they_shared(alone, pair):
     (other,) = read_runs(alone[0].parent)
     assert "ranks" not in other.provenance and "ranks" not in other.cost
     assert run.cost["training_scenes"] == other.cost["training_scenes"] == 48
+    (note,) = [line for line in standing_notes([run, other], "test", False) if line.startswith("Trained on several")]
+    assert "by 2 x 1 (devices x nodes), batches of 4 scenes in all" in note and note.count("Small") == 1
     figures = [each.metrics["test"]["si_sdri"]["all"]["mean"] for each in (run, other)]
     assert figures[0] == pytest.approx(figures[1], abs=1e-3)
 
