@@ -201,6 +201,34 @@ def test_torchrun_starts_ranks_that_find_each_other(world: World, alone, tmp_pat
     assert out.count("Small") >= 1
 
 
+LEARNING = ["recipes/weak_label", "recipes/sepclsnet", "recipes/itdcnpp", "recipes/redux", "baselines/mixture_cnn",
+            "baselines/conv_tasnet"]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LEARNING)
+def test_no_recipe_has_to_know_of_ranks(repo: Path, tmp_path: Path, monkeypatch, name: str):
+    """Two ranks take each of them through all of its stages, and close to where one process takes it."""
+    recipe, losses = load_recipe(repo / name).on("common"), []
+    options = {"loss": "thresholded"} if recipe.folder.name == "itdcnpp" else {}
+    short = ["task.scenes.valid=8", "task.scenes.test=2", "task.scenes.seen=0", "task.seconds=1.0"]
+    short += ["task.mixing.cut_s=[0.5, 1.0]"]
+    config, values = recipe.resolve("quick", options, short)
+    stages = {key: each for key, each in config["train"].items() if isinstance(each, dict)}
+    for stage in stages.values():
+        stage |= {"epochs": 1, "steps": 4, "batch": 4, "valid_batches": 2, "warmup": 0}
+    for devices in (1, 2):
+        monkeypatch.setenv("SEPBENCH_CACHE", str(tmp_path / f"cache{devices}"))
+        args = (config, values, recipe, {}, tmp_path / f"runs{devices}", False, "cpu", Watched(), Spread(devices=devices))
+        (record,) = read_runs(run_one(*args).parent)
+        assert record.state == "finished" and record.cost.get("ranks", 1) == devices
+        losses.append({key: cost["valid_loss"] for key, cost in record.cost.items() if key in stages and "valid_loss" in cost})
+    print(name, *losses)
+    assert losses[0].keys() == losses[1].keys() and losses[0]
+    for stage, loss in losses[0].items():
+        assert losses[1][stage] == pytest.approx(loss, rel=0.1, abs=0.1), stage
+
+
 # shares
 
 
