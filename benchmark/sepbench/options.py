@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -209,6 +210,7 @@ def start(n_threads: int | None) -> Any:
     from sepbench import machine
     from sepbench.progress import make_progress
 
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else ranks are warned of parameters that a stage may leave unused
     machine.tune_allocator()
     machine.threads(n_threads)
     return make_progress()
