@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,7 @@ for line in sys.stdin:
     asked = json.loads(line)
     pid = os.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ.update(asked["env"])
         log = os.open(asked["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1), os.dup2(log, 2)
@@ -57,20 +59,21 @@ for line in sys.stdin:
             traceback.print_exc()
         sys.stdout.flush(), sys.stderr.flush()
         os._exit(code)
-    spent, killed = 0.0, False
+    spent, killed, killed_s = 0.0, False, None
     while True:
         try:
             spent = used(pid)
         except (FileNotFoundError, ProcessLookupError, IndexError):
             pass
         if asked["cpu_s"] is not None and spent >= asked["cpu_s"] and not killed:
-            os.kill(pid, signal.SIGKILL)
-            killed = True
+            os.kill(pid, asked["signal"])
+            killed, killed_s = True, time.monotonic()
         done, status = os.waitpid(pid, 0 if killed else os.WNOHANG)
         if done:
             break
         time.sleep(0.001 if asked["cpu_s"] is not None else 0.02)
-    print(json.dumps({"code": os.waitstatus_to_exitcode(status), "cpu_s": spent}), flush=True)
+    took_s = killed_s and time.monotonic() - killed_s
+    print(json.dumps({"code": os.waitstatus_to_exitcode(status), "cpu_s": spent, "took_s": took_s}), flush=True)
 """
 
 
@@ -81,8 +84,8 @@ class Warm:
     process: subprocess.Popen
     log: Path
 
-    def run(self, *args: str, cpu_s: float | None = None, **env: str) -> dict[str, Any]:
-        asked = {"args": args, "cpu_s": cpu_s, "env": env, "log": str(self.log)}
+    def run(self, *args: str, cpu_s: float | None = None, by: int = signal.SIGKILL, **env: str) -> dict[str, Any]:
+        asked = {"args": args, "cpu_s": cpu_s, "signal": by, "env": env, "log": str(self.log)}
         self.process.stdin.write(json.dumps(asked) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
@@ -149,6 +152,27 @@ def test_a_run_that_is_killed_at_any_moment_ends_the_same(warm: Warm, made: Made
         shutil.rmtree(results)
         shutil.rmtree(cache)
     assert states.count("finished") <= 2, states
+
+
+def test_ctrl_c_at_any_moment_is_one_line_and_the_run_ends_the_same(warm: Warm, made: Made, tmp_path: Path):
+    results, stopped, took_s = tmp_path / "runs", 0, []
+    for moment in range(20):
+        args = (*made.args, "--results", str(results))
+        cache = {"SEPBENCH_CACHE": str(tmp_path / f"cache{moment}")}
+        ended = warm.run(*args, cpu_s=(0.02 + moment / 20) * made.cpu_s, by=signal.SIGINT, **cache)
+        said = warm.log.read_text()
+        assert ended["code"] in (0, 130) and "Traceback" not in said, said
+        if ended["code"] == 130:
+            stopped += 1
+            took_s.append(ended["took_s"])
+            assert said.splitlines()[-1] == "sepbench: stopped; the same command goes on where it stopped."
+        warm.through(*args, **cache)
+        (run,) = results.iterdir()
+        assert content(run) == content(made.run) and names(run) == names(made.run), moment
+        shutil.rmtree(results)
+    assert stopped >= 15
+    if os.getloadavg()[0] < (os.cpu_count() or 1):
+        assert max(took_s) < 5
 
 
 @pytest.fixture
