@@ -215,6 +215,23 @@ def test_a_full_disk_is_one_line(folder):
     assert done.returncode == 2 and "No space left on device" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_ctrl_c_that_falls_into_a_callback_is_heard_all_the_same():
+    """Python prints such an exception and goes on."""
+    code = (
+        "import os, signal, time, weakref\nfrom sepbench.cli import main\n"
+        "class Thing: ...\n"
+        "@main.command()\ndef wait():\n"
+        "    thing = Thing()\n"
+        "    held = weakref.ref(thing, lambda _: (os.kill(os.getpid(), signal.SIGINT), time.sleep(1)))\n"
+        "    del thing\n    time.sleep(20)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "main(['wait'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.strip() == "sepbench: stopped; the same command goes on where it stopped."
+
+
 def test_stopping_is_one_line_that_says_how_to_go_on():
     code = (
         "import click, time\nfrom sepbench.cli import main\n"

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +18,7 @@ import click
 from sepbench.errors import UserError, nearest
 
 BAD_INPUT, INTERRUPTED = 2, 130
+AGAIN_S = 0.05
 RUNS = Path("results/runs")
 NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the disk's and its owner's to mend
 ALSO_CALLED = {"gpu": "cuda"}  # else `cpu` would be the nearest
@@ -53,7 +57,8 @@ class Door(click.Group):
         if not standalone_mode:
             return call(*args, standalone_mode=False, **extra)
         try:
-            result = call(*args, standalone_mode=False, **extra)
+            with _ctrl_c_is_heard():
+                result = call(*args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             sys.exit(BAD_INPUT)
@@ -78,6 +83,32 @@ class Door(click.Group):
                 f"no such command '{args[0]}'.{nearest(args[0], self.commands)} `sepbench --help` lists them."
             )
         return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """Python drops a KeyboardInterrupt that falls into a weak reference's callback or a destructor; here it comes again."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def again(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def dropped(told: Any) -> None:
+        if issubclass(told.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        else:
+            before(told)
+
+    before, alarm = sys.unraisablehook, signal.signal(signal.SIGALRM, again)
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, alarm)
+        sys.unraisablehook = before
 
 
 def _fail(line: str, code: int = BAD_INPUT) -> NoReturn:
