@@ -103,7 +103,8 @@ def test_a_recipe_may_stand_anywhere_on_the_line(folder):
 
 
 def test_no_option_of_the_command_can_be_taken_by_a_recipe():
-    names = {name.removeprefix("--") for param in main.commands["run"].params for name in param.opts if name[0] == "-"}
+    flags = (name for param in main.commands["run"].params for name in param.opts if name[0] == "-")
+    names = {name.removeprefix("--").replace("-", "_") for name in flags}  # as recipe.yaml would have to write them
     assert names | {"help"} == set(RESERVED)
 
 
@@ -212,6 +213,23 @@ def test_a_full_disk_is_one_line(folder):
         code = "from sepbench.cli import main; main(['data', 'synthetic'])"
         done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2 and "No space left on device" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_ctrl_c_that_falls_into_a_callback_is_heard_all_the_same():
+    """Python prints such an exception and goes on."""
+    code = (
+        "import os, signal, time, weakref\nfrom sepbench.cli import main\n"
+        "class Thing: ...\n"
+        "@main.command()\ndef wait():\n"
+        "    thing = Thing()\n"
+        "    held = weakref.ref(thing, lambda _: (os.kill(os.getpid(), signal.SIGINT), time.sleep(1)))\n"
+        "    del thing\n    time.sleep(20)\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "main(['wait'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.strip() == "sepbench: stopped; the same command goes on where it stopped."
 
 
 def test_stopping_is_one_line_that_says_how_to_go_on():

@@ -85,6 +85,18 @@ def test_the_same_run_in_its_own_place_is_replaced_too(results: Path, reference:
     assert (reference / run.name / "rows.parquet").read_bytes() == (run / "rows.parquet").read_bytes()
 
 
+def test_what_a_killed_freezing_had_set_aside_comes_back(results: Path, reference: Path) -> None:
+    """It was killed after the old run was taken away, and before the new one stood in its place."""
+    freeze(results, reference)
+    before, (old, *_) = names(reference), sorted(path for path in reference.iterdir() if path.is_dir())
+    building = reference / ".freezing-abc"
+    (building / "new").mkdir(parents=True)
+    (building / "old").mkdir()
+    old.rename(building / "old" / old.name)
+    freeze(results, reference)
+    assert names(reference) == before
+
+
 def test_freezing_the_same_run_again_changes_nothing(results: Path, reference: Path) -> None:
     freeze(results, reference)
     before = {path: path.stat().st_mtime_ns for path in reference.rglob("*")}

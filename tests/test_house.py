@@ -15,7 +15,7 @@ PACKAGE = REPO / "benchmark" / "sepbench"
 MAX_LINES = 320
 REASON = "Longer than most"  # a file above the limit says why in its docstring, in a sentence that begins so
 
-ANYBODY = {"errors", "home", "labels", "scene", "progress", "machine", "devices", "storage", "__init__"}
+ANYBODY = {"errors", "home", "labels", "scene", "progress", "machine", "devices", "storage", "ranks", "__init__"}
 CONTESTANT = {"scene", "labels", "method", "blocks", "training", "errors", "progress", "devices"}
 USES = {
     "__init__": {"score"},  # sepbench.evaluate, when it is asked for
@@ -52,7 +52,8 @@ USES = {
 ROOM_OF = {  # files that are one room together
     "results_whole": "results", "results_rows": "results",
     "results_format": "results", "results_checks": "results", "results_decisions": "results", "run_weights": "run",
-    "run_fit": "run", "cli_run": "cli", "clock": "training", "checkpoints": "training", "trust": "recipe",
+    "run_fit": "run", "run_job": "run", "children": "run", "run_ranks": "run", "run_workers": "run",
+    "cli_run": "cli", "clock": "training", "checkpoints": "training", "trust": "recipe",
     "fetch_download": "fetch", "fetch_unpack": "fetch",
     "options": "cli", "options_recipe": "cli", "printing": "cli",
     "cli_data": "cli", "cli_score": "cli", "cli_compare": "cli", "cli_scenes": "cli", "cli_check": "cli",

@@ -121,6 +121,34 @@ def test_a_training_that_was_through_but_not_yet_kept_is_not_trained_on(tmp_path
         assert first[key] == second[key]
 
 
+def test_a_training_that_was_moved_goes_on_and_knows_its_best_epoch(tmp_path: Path):
+    """The validation loss is at its lowest in the first epoch, and the network never as good again."""
+
+    def run(folder: Path, network: nn.Module, scenes: Line) -> dict:
+        def loss(batch: WeakBatch) -> dict[str, torch.Tensor]:
+            found = loss_of(network)(batch)["loss"]
+            return {"loss": found if torch.is_grad_enabled() else network[3].bias.detach().abs().sum()}
+
+        return trained(folder, network, scenes, loss, replace(PLAN, lr=0.5))
+
+    whole, again = new_network(), new_network()
+    first = run(tmp_path / "whole", whole, Line(0))
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "before", new_network(), Line(0, stop_at=10))
+    (tmp_path / "before").rename(tmp_path / "after")
+    assert run(tmp_path / "after", again, Line(0))["valid_loss"] == first["valid_loss"]
+    assert same_weights(whole, again)
+
+
+def test_a_training_goes_on_at_another_rate(tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, new_network(), Line(0, stop_at=7))
+    trained(tmp_path, new_network(), plan=replace(PLAN, lr=0.01))
+    rates = [row["lr"] for row in history(tmp_path)]
+    wanted = [(0.05, 3), (0.05, 6), (0.01, 9), (0.01, 12)]
+    assert rates == pytest.approx([rate * PLAN.factor(step) for rate, step in wanted])
+
+
 def test_what_is_finished_is_loaded_and_not_trained_again(tmp_path: Path):
     first, second, unasked = new_network(), new_network(), Line(0)
     summary = trained(tmp_path, first)

@@ -32,6 +32,8 @@ from sepbench.options import (
     places,
     results_option,
     run_folder,
+    score_chunk_option,
+    score_workers_option,
     sets_option,
     start,
     threads_option,
@@ -55,6 +57,8 @@ def main() -> None:
 @results_option
 @again_option
 @device_option
+@score_workers_option
+@score_chunk_option
 @threads_option
 def test(
     run: Path,
@@ -64,6 +68,8 @@ def test(
     results: Path,
     again: bool,
     device: str,
+    score_workers: int,
+    score_chunk: int | None,
     threads: int | None,
 ) -> None:
     """Score the trained RUN on other folds, another task or other sounds, as a run of its own.
@@ -73,9 +79,10 @@ def test(
     folder = run_folder(run, results)
     progress = start(threads)
     from sepbench.printing import report
-    from sepbench.run import test_run
+    from sepbench.run import Spread, test_run
 
-    scored = test_run(folder, places(data), list(sets), results, again, device, progress, metrics or ())
+    spread = Spread(score_workers=score_workers, chunk=score_chunk)
+    scored = test_run(folder, places(data), list(sets), results, again, device, progress, metrics or (), spread)
     click.echo(report([scored], results))
 
 

@@ -18,11 +18,15 @@ from sepbench.options import (
     again_option,
     data_option,
     device_option,
+    devices_option,
     known_corpora,
     metrics_option,
+    nodes_option,
     places,
     results_option,
     run_folder,
+    score_chunk_option,
+    score_workers_option,
     sets_option,
     start,
     threads_option,
@@ -57,8 +61,13 @@ Planned = tuple["Recipe", dict[str, Any], dict[str, Any]]  # whose run, its conf
 @results_option
 @again_option
 @device_option
+@devices_option
+@nodes_option
+@score_workers_option
+@score_chunk_option
 @threads_option
 @click.option("--inner", type=FOLDER, metavar="RUN", help="The finished run of the method that this recipe wraps.")
+@click.option("--begin-with", type=FOLDER, metavar="RUN", help="The stopped run whose last whole epoch to go on from.")
 @click.pass_context
 def run(ctx: click.Context, **given: Any) -> None:
     """Train and score the recipe in the folder RECIPE, then print its table.
@@ -82,8 +91,9 @@ def run(ctx: click.Context, **given: Any) -> None:
     for recipe in recipes:
         with _the_rest_goes_on(recipe, recipes, failed, progress):
             planned += _planned(recipe, given, data, inner)
-    from sepbench.run import run_one
+    from sepbench.run import Spread, place_of, run_one
 
+    spread = Spread(given["devices"], given["nodes"], given["score_workers"], given["score_chunk"])
     folders = []
     for i, (recipe, config, options) in enumerate(planned):
         if recipe.folder.name in failed:
@@ -94,10 +104,10 @@ def run(ctx: click.Context, **given: Any) -> None:
             folders.append(
                 run_one(
                     config, options, recipe, data=data, results=given["results"], again=given["again"],
-                    device=given["device"], progress=progress,
+                    device=given["device"], progress=progress, spread=spread,
                 )
             )  # fmt: skip
-    if folders:
+    if folders and place_of(spread.devices, spread.nodes).ranks.leads:
         click.echo(report(folders, given["results"]))
     if failed:
         named = ", ".join(recipe.folder.name for recipe in recipes if recipe.folder.name in failed)
@@ -115,6 +125,9 @@ def _planned(recipe: Recipe, given: Mapping[str, Any], data: dict[str, str], inn
         )
         config["task"]["metrics"] = list(dict.fromkeys([*config["task"]["metrics"], *(given["metrics"] or [])]))
         config = with_budget(config, given["budget"])
+        if given["begin_with"]:
+            begun = run_folder(given["begin_with"], given["results"], "--begin-with ")
+            config["begun_with"] = {"run": str(begun)}
         found[json.dumps(config, sort_keys=True)] = (recipe, config, options)
     return list(found.values())
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from sepbench.errors import UserError
 from sepbench.metrics import METRICS
 from sepbench.results import RunRecord, read_rows
 from sepbench.results_decisions import FILE as FILE_OF_DECISIONS
-from sepbench.storage import write_bytes, write_text
+from sepbench.storage import FolderLock, sweep, write_bytes, write_text
 from sepbench.tolerances import FILE, first_text
 
 KEPT = ("run.json", "config.yaml", "metrics.json", "rows.parquet")  # no sounds, weights, figures: figures alone are checked
+BUILDING = ".freezing-"  # hidden: no check reads it
 IF_THERE = (FILE_OF_DECISIONS,)  # for tables
 
 
@@ -43,6 +45,11 @@ def freeze(results: Path, reference: Path, only: Sequence[str] = (), replace: bo
     """
     if reference.exists() and not reference.is_dir():
         raise UserError(f"--to {reference}: that is a file. Name a folder for the frozen runs.")
+    with _alone(reference):
+        return _freeze(results, reference, only, replace)
+
+
+def _freeze(results: Path, reference: Path, only: Sequence[str], replace: bool) -> list[str]:
     but_results, but_reference = apart(results, reference)
     every = runs_in(results, but=but_results)
     chosen = runs_in(results, recipe_names(only, every.all, str(results)), but_results)
@@ -59,6 +66,20 @@ def freeze(results: Path, reference: Path, only: Sequence[str] = (), replace: bo
     lines += [f"{run.id}: is {run.state}, left out" for run in chosen.unfinished]
     lines += [f"{run.id}: holds statistics and no rows, left out" for run in chosen.without_rows]
     return [*lines, *_tolerances(reference, chosen.finished)]
+
+
+@contextlib.contextmanager
+def _alone(reference: Path) -> Iterator[None]:
+    """No other freezing writes there meanwhile, and what one that was killed has left is put in order."""
+    if not reference.is_dir():
+        yield
+        return
+    lock = FolderLock(reference)
+    try:
+        _recover(reference)
+        yield
+    finally:
+        lock.release()
 
 
 def _check_whole(runs: Sequence[RunRecord]) -> None:
@@ -93,7 +114,7 @@ def _do(step: _Step, reference: Path) -> str:
     """Write the run beside the old one, then let it take its place: at every moment one of them is whole."""
     _make(reference)
     try:
-        building = Path(tempfile.mkdtemp(prefix=".freezing-", dir=reference))  # hidden: no check reads it
+        building = Path(tempfile.mkdtemp(prefix=BUILDING, dir=reference))
     except OSError as error:
         raise UserError(f"{reference}: cannot be written: {error.strerror}. Choose a folder you may write.") from error
     try:
@@ -102,12 +123,23 @@ def _do(step: _Step, reference: Path) -> str:
         for name in (*KEPT, *(name for name in IF_THERE if (step.run.path / name).is_file())):
             write_bytes(new / name, (step.run.path / name).read_bytes())
         if step.old is not None:
-            step.old.path.rename(building / "old")
+            (building / "old").mkdir()
+            step.old.path.rename(building / "old" / step.old.path.name)
         new.rename(reference / step.run.path.name)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     instead = f", in place of {step.old.path.name}" if step.old is not None else ""
     return f"{step.run.id}: frozen{instead}"
+
+
+def _recover(reference: Path) -> None:
+    """Put back what a freezing that was killed had taken away before the new one was in its place, and clear up."""
+    for building in reference.glob(f"{BUILDING}*"):
+        if (building / "new").is_dir():
+            for old in building.glob("old/*"):
+                old.rename(reference / old.name)
+        shutil.rmtree(building, ignore_errors=True)
+    sweep(reference)
 
 
 def _tolerances(reference: Path, runs: Sequence[RunRecord]) -> list[str]:

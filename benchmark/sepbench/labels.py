@@ -38,3 +38,10 @@ class Events:
         pairs = np.unique(np.stack([self.scene, self.label], 1), axis=0)
         zeros = np.zeros(len(pairs))
         return Events(pairs[:, 0], pairs[:, 1], zeros, zeros + seconds, self.n_scenes, self.n_classes)
+
+    def every(self, first: int, step: int) -> Events:
+        """Of the scenes first, first + step, ... alone, counted from 0."""
+        own = self.scene % step == first
+        n_scenes = len(range(first, self.n_scenes, step))
+        scene, label = self.scene[own] // step, self.label[own]
+        return Events(scene, label, self.on_s[own], self.off_s[own], n_scenes, self.n_classes)

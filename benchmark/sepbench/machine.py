@@ -7,6 +7,7 @@ import ctypes
 import os
 import sys
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")  # read once, as BLAS and OpenMP are loaded
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _NEVER_TRIM = -1
 _THRESHOLDS_BYTES = (1 << 30, 32 << 20)  # older glibc refuses the first
@@ -35,11 +36,16 @@ def threads(n: int | None = None) -> int:
     BLAS and OpenMP read it once, so call this before torch and numpy are imported; torch itself is told later too.
     """
     count = n or _wanted() or _cores()
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    for name in THREADS:
         os.environ[name] = str(count)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
     return count
+
+
+def threads_given() -> int:
+    """How many the process was given to use."""
+    return _wanted() or _cores()
 
 
 def _wanted() -> int | None:

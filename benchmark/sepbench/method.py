@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -38,6 +38,21 @@ class Batch(WeakBatch):
 
     sources: Tensor  # (scene, source, time), as they sound at the reference channel
     labels: np.ndarray  # (scene, source), index of the class; -1 where there is silence
+
+
+def batch_share(batch: Any, rank: int, n: int) -> Any:
+    """Every `n`-th scene of a batch, from scene `rank` on, whatever its fields: what is no array along scenes stays whole."""
+    n_scenes = len(batch.mixture)
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, Events):
+            return value.every(rank, n)
+        if isinstance(value, (list, tuple)):
+            return value[rank::n] if len(value) == n_scenes else value
+        along = getattr(value, "shape", None)
+        return value[rank::n] if along is not None and len(along) and along[0] == n_scenes else value
+
+    return replace(batch, **{each.name: cut(getattr(batch, each.name)) for each in fields(batch)})
 
 
 class WeakScenes(Protocol):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
+import signal
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +18,7 @@ import click
 from sepbench.errors import UserError, nearest
 
 BAD_INPUT, INTERRUPTED = 2, 130
+AGAIN_S = 0.05
 RUNS = Path("results/runs")
 NOT_OURS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the disk's and its owner's to mend
 ALSO_CALLED = {"gpu": "cuda"}  # else `cpu` would be the nearest
@@ -52,7 +57,8 @@ class Door(click.Group):
         if not standalone_mode:
             return call(*args, standalone_mode=False, **extra)
         try:
-            result = call(*args, standalone_mode=False, **extra)
+            with _ctrl_c_is_heard():
+                result = call(*args, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             sys.exit(BAD_INPUT)
@@ -77,6 +83,32 @@ class Door(click.Group):
                 f"no such command '{args[0]}'.{nearest(args[0], self.commands)} `sepbench --help` lists them."
             )
         return super().resolve_command(ctx, args)
+
+
+@contextmanager
+def _ctrl_c_is_heard() -> Iterator[None]:
+    """Python drops a KeyboardInterrupt that falls into a weak reference's callback or a destructor; here it comes again."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def again(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def dropped(told: Any) -> None:
+        if issubclass(told.exc_type, KeyboardInterrupt):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+        else:
+            before(told)
+
+    before, alarm = sys.unraisablehook, signal.signal(signal.SIGALRM, again)
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, alarm)
+        sys.unraisablehook = before
 
 
 def _fail(line: str, code: int = BAD_INPUT) -> NoReturn:
@@ -209,6 +241,7 @@ def start(n_threads: int | None) -> Any:
     from sepbench import machine
     from sepbench.progress import make_progress
 
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else ranks are warned of parameters that a stage may leave unused
     machine.tune_allocator()
     machine.threads(n_threads)
     return make_progress()
@@ -240,4 +273,20 @@ threads_option = click.option(
 )
 metrics_option = click.option(
     "--metrics", type=MetricNames(), help="These too, such as bss_eval; `sepbench metrics` lists all there are."
+)
+devices_option = click.option(
+    "--devices", type=click.IntRange(min=1), default=1, show_default=True,
+    help="GPUs of each node that train together, or processes with --device cpu; each learns from its share of a batch.",
+)  # fmt: skip
+nodes_option = click.option(
+    "--nodes", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Machines that train together: give the same command on each, under srun, by torchrun or with MASTER_ADDR, MASTER_PORT "
+    "and NODE_RANK.",
+)  # fmt: skip
+score_workers_option = click.option(
+    "--score-workers", type=click.IntRange(min=1), default=1, show_default=True,
+    help="Processes that score; they share the threads, and the figures stay the same.",
+)  # fmt: skip
+score_chunk_option = click.option(
+    "--score-chunk", type=click.IntRange(min=1), help="Scenes answered together; fewer need less memory.  [default: 20]"
 )

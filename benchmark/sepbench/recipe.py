@@ -42,7 +42,7 @@ SETTABLE = ("params", "train", "sizes", "task")
 # options of `sepbench run` itself, which no recipe may take
 RESERVED = (
     "profile", "task", "table", "data", "corpus", "set", "metrics", "seed", "results", "again", "device",
-    "threads", "inner", "budget", "help",
+    "threads", "inner", "budget", "help", "devices", "nodes", "score_workers", "score_chunk", "begin_with",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,7 +32,7 @@ from sepbench.results_rows import (
     row_table,
 )
 from sepbench.scene import Row
-from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, write_bytes, write_json, write_text
+from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, sweep, write_bytes, write_json, write_text
 
 __all__ = ["RunFolder", "RunRecord", "read_rows", "read_runs", "row_means", "row_table", "run_id"]
 ORDER = [(name, "ascending") for name in ("split", "scene", "source", "label", "metric")]
@@ -75,10 +75,12 @@ class RunFolder:
         path = Path(root) / name
         known = run_json(path)
         if known and known["state"] == "finished":
+            shutil.rmtree(path / "partial", ignore_errors=True)  # of one that was killed as it ended
             return cls(path, same_run(path, known, config, provenance), "finished", None)
         _make(path)
         lock = FolderLock(path)
         try:
+            sweep(path)
             known = run_json(path)  # read again: it may have been written before the lock was ours
             if known:
                 return cls._resume(path, same_run(path, known, config, provenance), provenance, lock)
@@ -134,9 +136,11 @@ class RunFolder:
 
     def finish(
         self, wall_s: dict[str, float], cost: dict[str, Any] | None = None, metrics: dict[str, Any] | None = None,
-        weights_hash: str | None = None,
+        weights_hash: str | None = None, last: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:  # fmt: skip
         """Merge the chunks, sum them up in metrics.json, mark the run finished; the metrics are handed back.
+
+        `last`, called with the metrics, puts there what is drawn from the rows: a run is finished when it has that too.
 
         `metrics` replaces the summary where a run has no rows (statistics of labels). Rows are sorted first, so that
         the result does not depend on where the run was interrupted. `weights_hash`: of what answered, if it learns.
@@ -152,6 +156,8 @@ class RunFolder:
             write_bytes(self.path / "rows.parquet", as_parquet(table))
         merge_decisions(filter(Path.is_file, told), self.path / FILE)
         write_json(self.path / "metrics.json", metrics)
+        if last is not None:
+            last(metrics)
         self.run |= {"weights_hash": weights_hash} if weights_hash else {}
         self.run |= {"state": "finished", "finished": _now(), "wall_s": wall_s} | ({"cost": cost} if cost else {})
         write_json(self.path / "run.json", self.run)

@@ -1,4 +1,7 @@
-"""The whole benchmark as one loop: a method learns, answers each scene, and the judge writes rows."""
+"""The whole benchmark as one loop: a method learns, answers each scene, and the judge writes rows.
+
+Longer than most: beside the loop it holds what may be asked of a run that is finished, which ends in the same loop.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,50 +17,86 @@ from sepbench.audit import audit_run
 from sepbench.catalogue import is_of_here, registered
 from sepbench.cost import MEASURED, measure_cost
 from sepbench.devices import choose_device, device
-from sepbench.errors import UserError
+from sepbench.errors import UserError, memory_told
 from sepbench.home import checkout, home
 from sepbench.judge import judge
+from sepbench.machine import threads_given
 from sepbench.method import Method
 from sepbench.provenance import provenance
+from sepbench.ranks import Ranks
 from sepbench.recipe import Recipe, build, load_recipe
 from sepbench.results import RunFolder, RunRecord, read_runs, run_id
 from sepbench.results_decisions import Decisions
 from sepbench.results_format import learns_from
-from sepbench.run_fit import fit
+from sepbench.run_fit import fit, in_the_loop, learn, take_up
+from sepbench.run_job import Job, Spread
+from sepbench.run_ranks import SILENT, Place, check_devices, place_of, together
 from sepbench.run_weights import content, parameters, weights_hash
+from sepbench.run_workers import Workers
 from sepbench.scene import Row, Scene
 from sepbench.storage import locked
 from sepbench.tasks.splits import SHARED_POOL, split_clips
 from sepbench.tasks.task import Task, build_task, task_info
 
 CHUNK = 20  # scenes that are answered together; an interruption costs at most so many
+ALONE, ONE = Spread(), Ranks()
 
 
 def run_one(
     config: dict[str, Any], options: dict[str, Any], recipe: Recipe, data: Mapping[str, str], results: Path,
-    again: bool, device: str, progress: Any,
+    again: bool, device: str, progress: Any, spread: Spread = ALONE,
 ) -> Path:  # fmt: skip
-    """Fit, score and keep one configuration; the folder of the run. Goes on where an earlier start stopped."""
+    """Fit, score and keep one configuration; the folder of the run. Goes on where an earlier start stopped.
+
+    Of several ranks that train together, the first one does all else alone.
+    """
     choose_device(device)
+    place = place_of(spread.devices, spread.nodes)
+    check_devices(place)
     began_s = time.perf_counter()
     if files := recipe.files(config["params"]):
         config = {**config, "files": files}
     task = build_task(config["task"], data, progress)
     config = {**config, "task": task.config}  # with all its classes, where they are those of the corpus
+    place = _only_what_can_be_shared(place, config, progress)
     method = build(recipe, config, task.info, inner_method(config, task))
-    with _open(config, options, recipe, task, results, again) as folder:
+    path = results / run_id(config, _changed(config, options, recipe))
+    job = Job(config, data, recipe.found, device, path, task.cache.content_hash)
+    if not place.ranks.leads:
+        return _help(method, task, job, place, again, progress)
+    with _open(config, options, recipe, task, results, again, ranks=place.ranks) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
             with _nothing_left_of_what_never_began(folder.path):
-                cost = fit(method, config, task, folder.path, wall_s, progress)
-            _score(method, config, task, folder, wall_s, progress)
+                take_up(config, folder.path)
+                cost = fit(method, config, task, folder.path, wall_s, progress, together(place, job, progress))
+            learnt = replace(job, weights=folder.path / "weights" if learns_from(config) else None)
+            _score(method, config, task, folder, wall_s, progress, spread, learnt)
             _keep(method, config, task, folder, wall_s, cost)
     return folder.path
 
 
+def _only_what_can_be_shared(place: Place, config: Mapping[str, Any], progress: Any) -> Place:
+    """One rank, and a line, where nothing is trained by the loop that could share it out."""
+    if place.ranks.n == 1 or in_the_loop(config):
+        return place
+    if place.ranks.leads:
+        progress.say(f"{config['name']}: no part of it is trained by sepbench's loop, so one process does it all.")
+    return replace(place, ranks=ONE) if place.ranks.leads else place
+
+
+def _help(method: Method, task: Task, job: Job, place: Place, again: bool, progress: Any) -> Path:
+    """What a rank that does not lead does, where somebody else has started it: train along, and leave the rest."""
+    known = [job.folder / "fit.json", job.folder / "metrics.json"]
+    if in_the_loop(job.config) and (again or not any(file.is_file() for file in known)):
+        with together(place, job, progress):
+            learn(method, job.config, task, job.folder, SILENT, None)
+    return job.folder
+
+
 def test_run(
     run: Path, data: Mapping[str, str], sets: Sequence[str], results: Path, again: bool, device: str, progress: Any,
-    metrics: Sequence[str] = (),
+    metrics: Sequence[str] = (), spread: Spread = ALONE,
 ) -> Path:  # fmt: skip
     """Score what a finished run has learnt on other scenes, or by more `metrics`, as a run of its own."""
     choose_device(device)
@@ -75,11 +115,13 @@ def test_run(
     with _open(config, options, recipe, task, results, again, learnt_by=record) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
-            if learns_from(config):
-                method.load(Path(run) / "weights")
-            _score(method, config, task, folder, wall_s, progress)
-            learnt = {name: value for name, value in record.cost.items() if name not in MEASURED}
-            _keep(method, config, task, folder, wall_s, learnt)
+            learnt = Path(run) / "weights" if learns_from(config) else None
+            if learnt is not None:
+                method.load(learnt)
+            job = Job(config, data, recipe.found, device, folder.path, task.cache.content_hash, weights=learnt, to_fit=False)
+            _score(method, config, task, folder, wall_s, progress, spread, job)
+            taught = {name: value for name, value in record.cost.items() if name not in MEASURED}
+            _keep(method, config, task, folder, wall_s, taught)
     return folder.path
 
 
@@ -139,14 +181,9 @@ def _recipe_of(record: RunRecord, sent: Path | None) -> Recipe:
 
 def _open(
     config: dict[str, Any], options: dict[str, Any], recipe: Recipe, task: Task, results: Path, again: bool,
-    learnt_by: RunRecord | None = None,
+    learnt_by: RunRecord | None = None, ranks: Ranks = ONE,
 ) -> RunFolder:  # fmt: skip
-    defaults = recipe.defaults(config["profile"])
-    changed = {name: value for name, value in options.items() if value != defaults[name]}
-    if recipe.task != recipe.own_task:
-        changed = {"task": recipe.task, **changed}
-    if config.get("budget"):
-        changed |= {"budget": " ".join(f"{most:g} {of}" for of, most in config["budget"].items())}
+    changed = _changed(config, options, recipe)
     path = results / run_id(config, changed)
     if again and not locked(path):  # what another process is writing stays, and `open_or_create` says who it is
         shutil.rmtree(path, ignore_errors=True)
@@ -157,12 +194,27 @@ def _open(
     if recipe.found.package is not None:
         facts["recipe_package"] = recipe.found.package
     facts["device"] = str(device())
+    if ranks.n > 1:
+        facts["ranks"] = {"devices": ranks.n // ranks.nodes, "nodes": ranks.nodes}
     facts["splits"] = {split: len(members) for split, members in task.members.items()}
     facts["scenes_hash"] = {split: task.scenes_hash(split) for split in task.scored}
     if learns_from(config) and learnt_by is None:
         facts["parts_hash"] = task.parts_hash
     facts |= audit_run(task, config, learnt_by).provenance
     return RunFolder.open_or_create(results, config, options, recipe.tables_plain(), facts, changed)
+
+
+def _changed(config: Mapping[str, Any], options: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
+    """What differs from the defaults, for the run's name."""
+    defaults = recipe.defaults(config["profile"])
+    changed = {name: value for name, value in options.items() if value != defaults[name]}
+    if recipe.task != recipe.own_task:
+        changed = {"task": recipe.task, **changed}
+    if config.get("begun_with"):
+        changed = {**changed, "begun_with": Path(config["begun_with"]["run"]).name[-8:]}
+    if config.get("budget"):
+        changed |= {"budget": " ".join(f"{most:g} {of}" for of, most in config["budget"].items())}
+    return changed
 
 
 def _check_same_sounds(record: RunRecord, config: Mapping[str, Any]) -> None:
@@ -215,21 +267,41 @@ def inner_method(config: dict[str, Any], task: Task, sent: Path | None = None) -
 
 
 def _score(
-    method: Method, config: Mapping[str, Any], task: Task, folder: RunFolder, wall_s: dict[str, float], progress: Any
-) -> None:
-    """The loop. Scenes that were scored before an interruption are not scored again."""
-    began_s = time.perf_counter()
-    for split in task.scored:
-        scenes = task.to_score(split)
-        scored = folder.scored_scenes(split)
-        with progress.bar(f"scoring {split}", task.n_scenes(split)) as bar:
-            for chunk, first in enumerate(range(0, task.n_scenes(split), CHUNK)):
-                indices = range(first, min(first + CHUNK, task.n_scenes(split)))
-                missing = [scenes.scene(index) for index in indices if scenes.scene_id(index) not in scored]
-                if missing:
-                    folder.append_rows(split, chunk, *answer(method, missing, config, folder.id, split))
-                bar.advance(len(indices))
+    method: Method, config: Mapping[str, Any], task: Task, folder: RunFolder, wall_s: dict[str, float], progress: Any,
+    spread: Spread, job: Job,
+) -> None:  # fmt: skip
+    """The loop. Scenes that were scored before an interruption are not scored again.
+
+    Which scenes are answered together follows from their numbers, so that however many processes answer, rows are the same.
+    """
+    began_s, size = time.perf_counter(), spread.chunk or CHUNK
+    with Workers(spread.score_workers, job, threads_given()) as workers:
+        for split in task.scored:
+            scenes, n = task.to_score(split), task.n_scenes(split)
+            scored = folder.scored_scenes(split)
+            with progress.bar(f"scoring {split}", n) as bar:
+                chunks = enumerate(range(first, min(first + size, n)) for first in range(0, n, size))
+                missing = [(chunk, [i for i in own if scenes.scene_id(i) not in scored]) for chunk, own in chunks]
+                todo = [(chunk, indices) for chunk, indices in missing if indices]
+                bar.advance(n - sum(len(indices) for _, indices in todo))
+                if spread.score_workers > 1:
+                    answers = workers.answered(split, todo)
+                else:
+                    answers = ((*each, *answer_chunk(method, task, config, folder.id, split, each[1])) for each in todo)
+                for chunk, indices, rows, decisions in answers:
+                    folder.append_rows(split, chunk, rows, decisions)
+                    bar.advance(len(indices))
     wall_s["score"] = time.perf_counter() - began_s
+
+
+def answer_chunk(
+    method: Method, task: Task, config: Mapping[str, Any], run: str, split: str, indices: Sequence[int]
+) -> tuple[list[Row], Decisions]:
+    """`answer` to the scenes of these numbers. UserError where memory does not suffice for them."""
+    scenes, n, seconds = task.to_score(split), len(indices), config["task"].get("seconds")
+    lower = f"Fewer scenes at a time need less: --score-chunk {max(1, n // 4)}" if n > 1 else "Shorter scenes need less"
+    with memory_told(f"Scoring {n} scenes of {seconds} s together", f"{lower}, or task.seconds, which is {seconds}."):
+        return answer(method, [scenes.scene(index) for index in indices], config, run, split)
 
 
 def answer(
@@ -273,11 +345,15 @@ def _keep(
     cost = cost | measure_cost(method, shown(scenes, config), task.info.sample_rate_hz) | parameters(config, folder.path)
     wall_s["cost"] = time.perf_counter() - began_s
     draw_history(folder.path, order=tuple(cost))
-    metrics = folder.finish(wall_s, cost, weights_hash=weights_hash(config, folder.path))
-    if "si_sdri" in metrics.get(split, {}):
-        draw_scatter(folder.path, split, told)
-    every = (task.to_score(split), task.n_scenes(split))
-    keep_sounds(folder.path, split, *every, lambda few: method.separate(shown(few, config)), task.info.classes)
+
+    def last(metrics: Mapping[str, Any]) -> None:
+        if "si_sdri" in metrics.get(split, {}):
+            draw_scatter(folder.path, split, told)
+        every = (task.to_score(split), task.n_scenes(split))
+        if metrics:
+            keep_sounds(folder.path, split, *every, lambda few: method.separate(shown(few, config)), task.info.classes)
+
+    folder.finish(wall_s, cost, weights_hash=weights_hash(config, folder.path), last=last)
 
 
 def telling(scenes: Sequence[Scene]) -> Scene:

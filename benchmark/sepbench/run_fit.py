@@ -5,16 +5,17 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sepbench.cost import PeakMemory
 from sepbench.errors import UserError
-from sepbench.method import Budget, Method, Training, WeakTraining
+from sepbench.method import Budget, Method, Training, WeakTraining, batch_share
+from sepbench.ranks import here
 from sepbench.results_format import learns_from
-from sepbench.storage import read_json, write_json
+from sepbench.storage import read_json, write_bytes, write_json
 from sepbench.tasks.task import Task
 
 DRAWN = "drawn.json"  # while a method learns, beside its checkpoints
@@ -24,33 +25,77 @@ LATER, LATER_S = 1.1, 30.0  # times a budget of minutes and so much on top, and 
 
 
 def fit(
-    method: Method, config: Mapping[str, Any], task: Task, folder: Path, wall_s: dict[str, float], progress: Any
-) -> dict[str, Any]:
-    """Have the method learn, once; what it says it cost, and `training_scenes`. UserError where it draws beyond its budget."""
+    method: Method, config: Mapping[str, Any], task: Task, folder: Path, wall_s: dict[str, float], progress: Any,
+    beside: AbstractContextManager[Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Have the method learn, once; what it says it cost, and `training_scenes`. UserError where it draws beyond its budget.
+
+    `beside`: in which it learns; other ranks are there meanwhile.
+    """
     done, counted = folder / "fit.json", folder / DRAWN
     if done.is_file():
         method.load(folder / "weights")
     elif not learns_from(config):
         return {}
     else:
-        drawn = Drawn(config["name"], Budget(**config["budget"]) if config.get("budget") else None, counted)
-        drawn.take_up(lost=not _keeps_its_own(folder / "checkpoints"))
-        training = _training(config, task, folder / "checkpoints", drawn, progress)
-        began_s = time.perf_counter()
-        with PeakMemory() as memory, drawn.kept():
-            cost = method.fit(training) or {}
-        cost["training_scenes"] = drawn.in_all(cost)
-        drawn.told(progress, max(_seconds(cost), time.perf_counter() - began_s))
+        with PeakMemory() as memory, beside or nullcontext():
+            cost = learn(method, config, task, folder, progress, counted)
         cost |= {f"fit_{name}": value for name, value in memory.figures.items()}
         method.save(folder / "weights")
         for stage in (folder / "checkpoints").glob("*/history.csv"):
-            shutil.copy(stage, folder / f"history-{stage.parent.name}.csv")
+            write_bytes(folder / f"history-{stage.parent.name}.csv", stage.read_bytes())
         write_json(done, {"cost": cost})
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     counted.unlink(missing_ok=True)
     cost = read_json(done)["cost"]
     wall_s["fit"] = _seconds(cost)
     return dict(cost)
+
+
+def learn(
+    method: Method, config: Mapping[str, Any], task: Task, folder: Path, progress: Any, counted: Path | None
+) -> dict[str, Any]:
+    """`method.fit`, with what it draws held to its budget, and written to `counted`; None: by a rank that writes nothing."""
+    drawn = Drawn(config["name"], Budget(**config["budget"]) if config.get("budget") else None, counted)
+    drawn.take_up(lost=not _keeps_its_own(folder / "checkpoints"))
+    training = _training(config, task, folder / "checkpoints", drawn, progress)
+    began_s, n_ranks = time.perf_counter(), here().n
+    with drawn.kept():
+        cost = method.fit(training) or {}
+    cost["training_scenes"] = drawn.in_all(cost)
+    drawn.told(progress, max(_seconds(cost), time.perf_counter() - began_s))
+    return cost | ({"ranks": n_ranks} if n_ranks > 1 else {})
+
+
+def take_up(config: Mapping[str, Any], folder: Path) -> None:
+    """Have a run that has not begun begin where the one that its `begun_with` names stopped. UserError where that cannot be."""
+    if not config.get("begun_with") or (folder / "checkpoints").is_dir() or (folder / "fit.json").is_file():
+        return
+    other = Path(config["begun_with"]["run"])
+    theirs = read_json(other / "run.json")["config"]
+    if theirs["recipe"] != config["recipe"]:
+        raise UserError(f"--begin-with {other}: is a run of {theirs['recipe']}; wanted one of {config['recipe']}.")
+    if not any((other / "checkpoints").rglob("*.ckpt")):
+        raise UserError(f"--begin-with {other}: holds no checkpoints. Name a run that was stopped after its first epoch.")
+    building = folder / ".taken-up"
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        shutil.copytree(other / "checkpoints", building)
+    except OSError as error:
+        shutil.rmtree(building, ignore_errors=True)
+        why = str(error).splitlines()[0][:200]
+        raise UserError(f"--begin-with {other}: cannot be copied to {folder} ({why}). Mend that, and run it again.") from None
+    if (other / DRAWN).is_file():
+        write_bytes(folder / DRAWN, (other / DRAWN).read_bytes())
+    building.rename(folder / "checkpoints")
+
+
+def in_the_loop(config: Mapping[str, Any]) -> bool:
+    """Whether a stage of the run is trained by `sepbench.training.train`, which alone can share it out."""
+    if learns_from(config) is None:
+        return False
+    stages = (config.get("train") or {}).values()
+    return any(isinstance(each, Mapping) and {"epochs", "batch"} <= set(each) for each in stages)
 
 
 def _training(
@@ -161,6 +206,13 @@ class Counted:
     def batch(self, index: int, size: int) -> Any:
         batch = self._scenes.batch(index, size)
         self._drawn.count(self._what, index, len(batch.mixture))
+        return batch
+
+    def share(self, index: int, size: int, rank: int, n: int) -> Any:
+        """A rank's part of a batch, which counts as the whole: every rank counts, and one of them writes it down."""
+        cut = getattr(self._scenes, "share", None)
+        batch = cut(index, size, rank, n) if cut else batch_share(self._scenes.batch(index, size), rank, n)
+        self._drawn.count(self._what, index, size)
         return batch
 
     def __getattr__(self, name: str) -> Any:

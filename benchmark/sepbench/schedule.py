@@ -14,6 +14,7 @@ from sepbench.method import Budget
 
 PRECISIONS = ("32", "bf16", "fp16", "auto")
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+MOST_LR = 1e30  # beyond it, a step is no float any more
 OF_A_BUDGET = "seconds"  # the field that no recipe.yaml sets
 
 
@@ -61,8 +62,8 @@ class Schedule:
         for name in ("epochs", "steps", "batch", "valid_batches", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; wanted 1 or more")
-        if not self.lr >= 0:
-            raise ValueError(f"lr is {self.lr}; wanted 0 or more")
+        if not 0 <= self.lr <= MOST_LR:
+            raise ValueError(f"lr is {self.lr}; wanted 0 or more, and no more than {MOST_LR:g}")
         if not self.weight_decay >= 0:
             raise ValueError(f"weight_decay is {self.weight_decay}; wanted 0 or more")
         if self.plateau_factor is not None and not 0 < self.plateau_factor < 1:

@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import socket
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from sepbench.errors import UserError
 
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as `write_bytes` names what it has not finished
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -41,6 +43,14 @@ def write_bytes(path: Path, data: bytes) -> None:
         if isinstance(error, OSError):
             raise _plain(error, path) from error
         raise
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left anywhere in `folder`. Only where nobody else writes there."""
+    for path in folder.rglob(".*"):
+        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -116,7 +126,7 @@ class FolderLock:
             try:
                 fcntl.flock(self.handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                owner = os.read(self.handle, 32).decode(errors="replace").strip() or "unknown"
+                owner = _owner(os.read(self.handle, 300).decode(errors="replace").split())
                 os.close(self.handle)
                 raise UserError(
                     f"{folder}: process {owner} is {doing}. Wait for it to end, or stop it, and start again."
@@ -126,7 +136,7 @@ class FolderLock:
             os.close(self.handle)
         with contextlib.suppress(OSError):  # the number is for people; the lock holds without it
             os.ftruncate(self.handle, 0)
-            os.write(self.handle, f"{os.getpid()}\n".encode())
+            os.write(self.handle, f"{os.getpid()} {socket.gethostname()}\n".encode())
 
     def release(self) -> None:
         """Let the next one in. Does nothing the second time."""
@@ -152,6 +162,12 @@ def locked(folder: Path) -> bool:
     finally:
         os.close(handle)
     return False
+
+
+def _owner(words: list[str]) -> str:
+    """Of the words in a lock, the process, and its machine where that is another."""
+    elsewhere = words[1:] and words[1] != socket.gethostname()
+    return f"{words[0]} on {words[1]}" if elsewhere else words[0] if words else "unknown"
 
 
 def _same_file(handle: int, path: Path) -> bool:

@@ -18,6 +18,7 @@ from sepbench.tables_facts import (
     figures_of,
     is_synthetic,
     measures,
+    method_names,
     shares_clips,
 )
 from sepbench.tables_format import DASH, Line, Table
@@ -69,6 +70,22 @@ def standing_notes(runs: Sequence[RunRecord], split: str, by_labels: bool) -> It
         yield BY_LABELS_NOTE
     if any(run.config.get("supervision") == "oracle" for run in runs):
         yield ORACLE_NOTE
+    yield from _several_devices(runs)
+
+
+def _several_devices(runs: Sequence[RunRecord]) -> Iterator[str]:
+    """Who was trained by several processes together, how many, and what they shared."""
+    names = method_names(runs)
+    told = []
+    for run in runs:
+        ranks, n = run.provenance.get("ranks") or {}, int(run.cost.get("ranks", 1))
+        if n > 1:
+            nodes = ranks.get("nodes", 1)
+            batches = {stage["batch"] for stage in run.cost.values() if isinstance(stage, dict) and "batch" in stage}
+            sizes = ", ".join(f"{size}" for size in sorted(batches))
+            told.append(f"{names[run.id]} by {n // nodes} x {nodes} (devices x nodes), batches of {sizes} scenes in all")
+    if told:
+        yield f"Trained on several devices together: {'; '.join(told)}. Times of training do not compare with those of one."
 
 
 def clip_note(runs: Sequence[RunRecord], split: str) -> Iterator[str]:

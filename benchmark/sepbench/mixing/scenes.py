@@ -96,6 +96,14 @@ class WeakScenes:
             events = events.whole_clip(self._planner.seconds)
         return WeakBatch(torch.from_numpy(self._planner.render(plan, None)), events)
 
+    def share(self, index: int, size: int, rank: int, n: int) -> WeakBatch:
+        """Of the scenes of that batch, the `rank`-th of `n` equal parts; the others are not mixed."""
+        return self.batch(index * n + rank, size // n)
+
+    def scene_id(self, index: int) -> str:
+        """The name of scene `index`."""
+        return f"{self._planner.id}-{index:06d}"
+
 
 class IsolatedScenes:
     """Batches with sources, one to a slot, and single scenes with their whole truth."""
@@ -112,6 +120,10 @@ class IsolatedScenes:
         """Batch `index` of `size` scenes: a pure function of both."""
         plan, mixture, sources = self._sound(index * size, size)
         return Batch(torch.from_numpy(mixture), plan.events(), torch.from_numpy(sources), plan.labels)
+
+    def share(self, index: int, size: int, rank: int, n: int) -> Batch:
+        """Of the scenes of that batch, the `rank`-th of `n` equal parts; the others are not mixed."""
+        return self.batch(index * n + rank, size // n)
 
     def scene_id(self, index: int) -> str:
         """The name of scene `index`, known without mixing it."""
