@@ -41,12 +41,13 @@ USES = {
     "run": {"recipe", "tasks", "method", "judge", "cost", "results", "provenance", "report", "audit"},
     "drill": {"corpora", "recipe", "tasks", "method", "metrics", "statistics", "comparison", "results", "tables", "run",
               "report"},
+    "sweep": {"corpora", "recipe", "tasks", "metrics", "comparison", "results", "tables", "run"},
     "separate": {"corpora", "recipe", "tasks", "method", "results", "run"},
     "template": {"method", "blocks", "training", "recipe", "run"},  # what `sepbench new` writes, and its test
     "priors": {"corpora", "mixing", "tasks", "results", "provenance"},
     "merge": {"metrics", "results", "run"},
     "cli": {"run", "separate", "score", "drill", "comparison", "check", "priors", "recipe", "tasks", "corpora", "metrics",
-            "results", "tables", "report", "audit", "merge"},
+            "results", "tables", "report", "audit", "merge", "sweep"},
 }
 ROOM_OF = {  # files that are one room together
     "results_whole": "results", "results_rows": "results",
@@ -63,7 +64,10 @@ ROOM_OF = {  # files that are one room together
     "check_figures": "check", "check_pairing": "check", "check_print": "check", "tolerances": "check", "freeze": "check",
     "recipe_yaml": "recipe", "recipe_check": "recipe", "catalogue": "recipe", "own_recipe": "recipe", "schema": "recipe",
     "settings": "recipe",
-    "loading": "recipe",
+    "loading": "recipe", "ranges": "recipe",
+    "sweep_plan": "sweep", "sweep_spec": "sweep", "sweep_local": "sweep", "sweep_worker": "sweep", "sweep_pack": "sweep",
+    "sweep_ray": "sweep", "sweep_ray_node": "sweep", "sweep_search": "sweep",
+    "cli_sweep": "cli", "cli_grid": "cli", "grid": "cli", "options_grid": "cli", "run_identity": "run",
     "tables_facts": "tables", "tables_format": "tables", "tables_fuss": "tables", "tables_gap": "tables", "tables_grid": "tables",
     "tables_paper": "tables", "tables_ties": "tables", "tables_counts": "tables", "tables_cases": "tables",
     "tables_alike": "tables", "tables_cells": "tables", "tables_task": "tables", "tables_by": "tables",
@@ -84,7 +88,8 @@ DOORS = {
     "museval": {"metrics/bss_eval.py"},
     "pytorch_lightning": {"training.py"},
     "sklearn": {"recipes/nmf_svm/"},
-    "ray": {"sweep.py"},
+    "ray": {"sweep"},
+    "optuna": {"sweep_search.py"},
     "pyroomacoustics": {"mixing/shoebox.py"},
     "h5py": {"mixing/sofa.py"},
 }

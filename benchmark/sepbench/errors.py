@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -15,3 +17,19 @@ def nearest(word: object, known: Iterable[object]) -> str:
     names = [str(name) for name in known]
     close = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
     return f" Did you mean '{close[0]}'?" if close else ""
+
+
+def in_a_line(error: BaseException) -> str:
+    """What went wrong, for people: a UserError's own line, else `AttributeError: ... (method.py:41)`.
+
+    The place is the last one that is no library's.
+    """
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    places = traceback.extract_tb(error.__traceback__)
+    own = [place for place in places if not {"site-packages", "dist-packages"} & set(Path(place.filename).parts)]
+    words = " ".join([f"{type(error).__name__}:", *str(error).split()]).removesuffix(":")
+    if not places:
+        return words
+    place = (own or places)[-1]
+    return f"{words} ({Path(place.filename).name}:{place.lineno})"

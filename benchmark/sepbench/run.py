@@ -16,6 +16,7 @@ from sepbench.devices import choose_device, device
 from sepbench.errors import UserError
 from sepbench.home import checkout, home
 from sepbench.judge import judge
+from sepbench.loading import code_hash
 from sepbench.method import Method
 from sepbench.provenance import provenance
 from sepbench.recipe import Recipe, build, load_recipe
@@ -23,6 +24,7 @@ from sepbench.results import RunFolder, RunRecord, read_runs, run_id
 from sepbench.results_decisions import Decisions
 from sepbench.results_format import learns_from
 from sepbench.run_fit import fit
+from sepbench.run_identity import changed_options, folder_words, with_inner
 from sepbench.run_weights import content, parameters, weights_hash
 from sepbench.scene import Row, Scene
 from sepbench.storage import locked
@@ -141,19 +143,14 @@ def _open(
     config: dict[str, Any], options: dict[str, Any], recipe: Recipe, task: Task, results: Path, again: bool,
     learnt_by: RunRecord | None = None,
 ) -> RunFolder:  # fmt: skip
-    defaults = recipe.defaults(config["profile"])
-    changed = {name: value for name, value in options.items() if value != defaults[name]}
-    if recipe.task != recipe.own_task:
-        changed = {"task": recipe.task, **changed}
-    if config.get("budget"):
-        changed |= {"budget": " ".join(f"{most:g} {of}" for of, most in config["budget"].items())}
+    changed = changed_options(config, options, recipe)
     path = results / run_id(config, changed)
     if again and not locked(path):  # what another process is writing stays, and `open_or_create` says who it is
         shutil.rmtree(path, ignore_errors=True)
     seeds = {"run": config["seed"], "scenes": config["task"]["scenes"]["seed"]}
     facts = provenance(checkout(), seeds, {"hash": task.cache.content_hash, "clips": len(task.cache.clips)})
-    inside = recipe.folder.is_relative_to(home())
-    facts["recipe_folder"] = str(recipe.folder.relative_to(home()) if inside else recipe.folder)
+    facts["recipe_folder"] = folder_words(recipe)
+    facts["recipe_hash"] = code_hash(recipe.folder)
     if recipe.found.package is not None:
         facts["recipe_package"] = recipe.found.package
     facts["device"] = str(device())
@@ -206,9 +203,7 @@ def inner_method(config: dict[str, Any], task: Task, sent: Path | None = None) -
         raise UserError(f"--inner {record.path}: {record.config['name']} must be told the sources. Wrap one that hears mixtures.")
     _check_same_sounds(record, config)
     _check_unheard(record, task)
-    config["inner"] |= {"weights": content(record.path / "weights"), "parameters": record.cost.get("parameters")}
-    if config["supervision"] == "weak":
-        config["labels_seen"] = record.config["labels_seen"]
+    config |= with_inner(config, record)
     method = build(recipe, record.config, task.info)
     method.load(record.path / "weights")
     return method
