@@ -78,7 +78,7 @@ ROOM_OF = {  # files that are one room together
 DOORS = {
     "click": {"cli", "options"},
     "yaml": {"recipe_yaml.py", "tasks/", "results_checks.py"},
-    "pydantic": {"recipe.py", "recipe_yaml.py", "schema.py"},
+    "pydantic": {"ranges.py", "recipe.py", "recipe_yaml.py", "schema.py"},
     "pandas": {"results.py", "tables"},
     "pyarrow": {"results_rows.py"},
     "rich": {"progress.py", "tables"},

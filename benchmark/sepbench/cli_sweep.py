@@ -186,7 +186,7 @@ def _trial_table(metric: str, trials: Sequence[Any], wanted: Wanted, folder: Pat
     names = [each.name for each in wanted.dimensions]
     rows = [
         Line((
-            Cell(float(i), digits=0), Cell(float(trial.number), digits=0), *(_value_cell(trial.params[name]) for name in names),
+            Cell(float(i), digits=0), text(trial.user_attrs["draw"]), *(_value_cell(trial.params[name]) for name in names),
             Cell(trial.value, digits=2), text(trial.user_attrs.get("run")),
         ))
         for i, trial in enumerate(trials, 1)

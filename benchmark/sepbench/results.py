@@ -34,7 +34,6 @@ from sepbench.results_rows import (
 from sepbench.scene import Row
 from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, write_bytes, write_json, write_text
 
-
 __all__ = ["RunFolder", "RunRecord", "read_rows", "read_runs", "row_means", "row_table", "run_id"]
 ORDER = [(name, "ascending") for name in ("split", "scene", "source", "label", "metric")]
 

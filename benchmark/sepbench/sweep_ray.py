@@ -35,6 +35,8 @@ class RayPool:
     room = math.inf
 
     def __init__(self, address: str, how: How, jobs: int | None, progress: Any) -> None:
+        if address not in ("auto", "local"):
+            _check_reachable(address)
         try:
             import ray
         except ImportError:
@@ -202,8 +204,6 @@ def _connect(ray: Any, address: str, threads: int, jobs: int | None) -> None:
             return
         ray.init(address="local", include_dashboard=False, num_cpus=threads * jobs if jobs else None, **quiet)
         return
-    if address != "auto":
-        _check_reachable(address)
     try:
         ray.init(address=address, ignore_reinit_error=True, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:

@@ -139,10 +139,10 @@ class Search:
         state = self.optuna.trial.TrialState
         stopped = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == state.RUNNING]
         for trial in stopped:
-            self.study.enqueue_trial(trial.params, user_attrs={"after": trial.number})
+            self.study.enqueue_trial(trial.params, user_attrs={"after": trial.number, "draw": _draw(trial)})
             self.study.tell(trial.number, state=state.FAIL)
         if stopped:
-            numbers = ", ".join(str(trial.number) for trial in stopped)
+            numbers = ", ".join(str(_draw(trial)) for trial in stopped)
             self.progress.say(f"Study {self.folder.name}: goes on with trial{'s' if len(stopped) > 1 else ''} {numbers}")
 
     def _ended(self) -> list[Any]:
@@ -151,19 +151,21 @@ class Search:
 
     def _next(self) -> tuple[Any, PlannedRun | None]:
         """A trial and its run; None where the recipe refuses such settings."""
-        number = len(self.study.get_trials(deepcopy=False))
-        self.study.sampler = self._sampler(number)
+        draw = sum("after" not in trial.user_attrs for trial in self.study.get_trials(deepcopy=False))
+        self.study.sampler = self._sampler(draw)
         trial = self.study.ask()
+        if "draw" not in trial.user_attrs:
+            trial.set_user_attr("draw", draw)
         values = {each.name: suggested(trial, each) for each in self.wanted.dimensions}
         try:
-            return trial, self.plan(values, f"trial {trial.number}")
+            return trial, self.plan(values, f"trial {_draw(trial)}")
         except UserError as error:
             self._refuse(trial, str(error))
             return trial, None
 
-    def _sampler(self, number: int) -> Any:
-        """By the study's seed and the number of the trial: the same one draws the same, wherever a search was stopped."""
-        seed = int.from_bytes(hashlib.sha256(f"{self.wanted.seed} {number}".encode()).digest()[:4], "big")
+    def _sampler(self, draw: int) -> Any:
+        """By the study's seed and how many were drawn before: the same, wherever a search was stopped."""
+        seed = int.from_bytes(hashlib.sha256(f"{self.wanted.seed} {draw}".encode()).digest()[:4], "big")
         if self.wanted.kind == "random":
             return self.optuna.samplers.RandomSampler(seed)
         with warnings.catch_warnings():
@@ -179,7 +181,8 @@ class Search:
                 self.study.set_user_attr("metric", metric)
         value = means.get(metric) if metric else None
         if value is None:
-            self._refuse(trial, f"has no {metric or 'figure'}; it has {', '.join(name for name in means if name in METRICS)}.")
+            there = ", ".join(name for name in means if name in METRICS) or "no figure at all"
+            self._refuse(trial, f"has no {metric or 'figure'} on its validation scenes; it has {there}.")
             return
         trial.set_user_attr("run", folder.name)
         self.study.tell(trial, value)
@@ -187,7 +190,7 @@ class Search:
     def _refuse(self, trial: Any, said: str) -> None:
         trial.set_user_attr("said", said)
         self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
-        self.progress.say(f"trial {trial.number}: {said}")
+        self.progress.say(f"trial {_draw(trial)}: {said}")
 
 
 def checked_metric(name: str | None) -> str | None:
@@ -212,6 +215,11 @@ def suggested(trial: Any, dimension: Dimension) -> Any:
     if dimension.whole:
         return trial.suggest_int(name, int(own.low or 0), int(own.high or 0), step=int(own.step or 1), log=own.log)
     return trial.suggest_float(name, float(own.low or 0), float(own.high or 0), step=own.step, log=own.log)
+
+
+def _draw(trial: Any) -> int:
+    """Which trial it is; one that was stopped and is begun again keeps its number."""
+    return int(trial.user_attrs.get("draw", trial.number))
 
 
 def _locked(folder: Path) -> FolderLock:
