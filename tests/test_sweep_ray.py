@@ -163,8 +163,10 @@ def started(line: list[str]) -> tuple[subprocess.Popen, list[str]]:
 
 @pytest.mark.slow
 def test_twenty_runs_on_two_nodes_are_the_same_as_in_sequence(repo: Path, tmp_path: Path, cluster: Any):
+    began_s = time.monotonic()
     process, said = started(grid(repo, tmp_path / "cluster", "--cluster", cluster.address))
     assert process.wait(3000) == 0, said
+    print(f"on two nodes, with sounds to bring and processes to start: {time.monotonic() - began_s:.0f} s")
     assert any("To run: 20, 2 at a time" in line for line in said) and any("Done 20 of 20" in line for line in said)
     assert all((tmp_path / node / "sweeps").is_dir() for node in ("node0", "node1"))  # both have worked
     began_s = time.monotonic()
