@@ -202,6 +202,19 @@ def test_bad_input_is_one_line(repo: Path, tmp_path: Path, extra: list[str], sai
     assert said in refused("sweep", *words(str(repo / "recipes/nmf_svm"), results=tmp_path / "runs"), *extra)
 
 
+@pytest.mark.parametrize(
+    ("module", "extra", "said"),
+    [
+        ("ray", ["--cluster", "auto"], '--cluster: ray is not installed. pip install "sepbench[ray]"'),
+        ("optuna", ["--search", "random"], '--search random: optuna is not installed. pip install "sepbench[search]"'),
+    ],
+)
+def test_what_is_not_installed_is_told(repo: Path, tmp_path: Path, monkeypatch, module: str, extra: list[str], said: str):
+    monkeypatch.setitem(sys.modules, module, None)
+    code, out, err = call("sweep", *words(str(repo / "recipes/nmf_svm"), results=tmp_path / "runs"), *extra)
+    assert code == 2 and out == "" and err.splitlines()[-1] == f"sepbench: {said}"
+
+
 def test_what_declares_no_ranges_is_not_searched(repo: Path, tmp_path: Path):
     said = refused("sweep", *words(str(repo / "baselines/mixture"), results=tmp_path / "runs"), "--search", "random")
     assert "declares no ranges (search: in recipe.yaml)" in said

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sepbench.sweep import InTurn, Pool, pool_for, prepare, run_all
-from sepbench.sweep_plan import Asked, PlannedRun, Planner, plan_table, to_do
+from sepbench.sweep_plan import STALE, Asked, PlannedRun, Planner, plan_table, to_do
 from sepbench.sweep_spec import How, Outcome
 from sepbench.tables_format import render
 
@@ -29,7 +29,7 @@ def one(asked: Asked, common: Common) -> list[Path]:
 
     given = common.given
     with common.the_rest_goes_on(asked.recipe):
-        again = given["again"] or (given["stale"] and _plan([asked], common)[0].state == "stale")
+        again = given["again"] or (given["stale"] and any(run.state == STALE for run in _plan([asked], common)))
         return [
             run_one(
                 asked.config, asked.options, asked.recipe, data=common.data, results=given["results"], again=again,

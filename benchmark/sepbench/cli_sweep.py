@@ -144,6 +144,7 @@ def _planner(common: Common, folder: Path) -> Any:
     from sepbench.grid import asked_run, own_options
     from sepbench.sweep_plan import Planner
     from sepbench.sweep_search import SPLIT
+    from sepbench.tasks.settings import SCORED_ON
 
     given, recipe = common.given, common.recipes[0]
     planner = Planner(folder / "runs", common.data)
@@ -152,7 +153,7 @@ def _planner(common: Common, folder: Path) -> Any:
         options = {**_fixed(own_options(recipe, given)), **{key: value for key, value in values.items() if key in recipe.params}}
         sets = [*given["sets"], *(f"{key}={json.dumps(value)}" for key, value in values.items() if key not in recipe.params)]
         asked = asked_run(recipe, given, common.data, common.inner, options, sets, given["seeds"][0])
-        asked.config["task"]["scored_on"] = SPLIT
+        asked.config["task"][SCORED_ON] = SPLIT
         metric = given["metric"]
         if metric and metric not in asked.config["task"]["metrics"]:
             asked.config["task"]["metrics"].append(metric)

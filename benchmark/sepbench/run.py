@@ -28,6 +28,7 @@ from sepbench.run_identity import changed_options, folder_words, with_inner
 from sepbench.run_weights import content, parameters, weights_hash
 from sepbench.scene import Row, Scene
 from sepbench.storage import locked
+from sepbench.tasks.settings import SCORED_ON
 from sepbench.tasks.splits import SHARED_POOL, split_clips
 from sepbench.tasks.task import Task, build_task, task_info
 
@@ -66,6 +67,7 @@ def test_run(
     record, recipe = finished_run(run)
     config, options = recipe.retarget(record.config, record.options, sets, data)
     config["task"]["metrics"] = list(dict.fromkeys([*config["task"]["metrics"], *metrics]))
+    config["task"].pop(SCORED_ON, None)  # what a search has trained may be tested like any other
     config["trained_by"] = {"run": record.id, "weights": content(record.path / "weights")}
     if config["task"]["splits"] != record.config["task"]["splits"]:
         config["task"]["scenes"]["seen"] = 0  # what was trained on is another set of clips

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -149,9 +149,8 @@ def _wait_for(folder: Path) -> None:
 
 def _sweep(root: Path) -> None:
     """Remove what sweeps of long ago have left here."""
-    for folder in root.glob("*"):
-        try:
-            if time.time() - folder.stat().st_mtime > OLD_S:
+    for folder in root.glob("*-*"):  # of runs; neither recipes nor lists
+        with suppress(OSError):  # another may remove it at the same time
+            idle = not any(locked(run) for run in folder.iterdir())
+            if idle and time.time() - folder.stat().st_mtime > OLD_S:
                 shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            continue
