@@ -114,7 +114,7 @@ def test_a_node_without_recipe_and_sounds_does_the_run_as_here(tmp_path: Path, m
     assert figures(tmp_path / "back") == figures(here / "runs")
     (theirs,) = read_runs(tmp_path / "back")
     assert theirs.provenance["recipe_folder"] == "as/here" and theirs.provenance["recipe_hash"] == ours.provenance["recipe_hash"]
-    forget(answer["place"])
+    forget([answer["place"]])
     assert not Path(answer["place"]).exists()
     other = carry_out({**parcel, "code": "0"}, lambda sent: sent)
     assert other["folder"] is None and "another sepbench" in other["said"]

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from sepbench.tasks import is_ready
 
 RETRIES = 4  # of a run whose node or process dies; what a run itself refuses is not tried again
 REACH_S = 5.0
+FORGET_S = 20.0
 START = "Start one with `ray start --head`, and on other machines `ray start --address=HOST:6379`."
 NO_RAY = 'ray is not installed. pip install "sepbench[ray]"'
 
@@ -82,12 +84,15 @@ class RayPool:
             unpack(answer["folder"], place)
         except UserError as error:
             return run, Outcome(None, str(error), answer["seconds"])
-        self._forget(answer)
+        self.attempts.arrived.remote(answer["node"], answer["place"])
         return run, Outcome(place, "", answer["seconds"], retried=self._retried(run))
 
     def close(self) -> None:
         for ref in self._runs:
             self.ray.cancel(ref, force=True)
+        if not self._runs:
+            with suppress(self.ray.exceptions.RayError):
+                self._forget_the_rest()
         self._runs.clear()
         self.ray.shutdown()
 
@@ -155,21 +160,36 @@ class RayPool:
         died = ["worker died" if node in alive else "node died" for node in nodes[:-1]]
         return f"{len(nodes)} attempts; {', '.join(dict.fromkeys(died))}"
 
-    def _forget(self, answer: dict[str, Any]) -> None:
+    def _forget_the_rest(self) -> None:
+        """Have every node remove the folders of the last runs that have arrived from it."""
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        there = NodeAffinitySchedulingStrategy(answer["node"], soft=False)
-        self.ray.remote(forget).options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(answer["place"])
+        alive = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}
+        sent = []
+        for node in alive:
+            if places := self.ray.get(self.attempts.arrived_from.remote(node)):
+                there = NodeAffinitySchedulingStrategy(node, soft=False)
+                sent.append(self.ray.remote(forget).options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(places))
+        self.ray.wait(sent, num_returns=len(sent), timeout=FORGET_S) if sent else None
 
 
 class Attempts:
-    """Where each run was begun: an actor beside the driver, which outlives nodes and their processes."""
+    """Where each run was begun, and what has arrived from where: beside the driver, so that it outlives nodes."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, list[str]] = {}
+        self._arrived: dict[str, list[str]] = {}
 
-    def began(self, run: str, node: str) -> None:
+    def began(self, run: str, node: str) -> list[str]:
+        """The folders that the node need not keep any longer."""
         self._nodes.setdefault(run, []).append(node)
+        return self.arrived_from(node)
+
+    def arrived(self, node: str, place: str) -> None:
+        self._arrived.setdefault(node, []).append(place)
+
+    def arrived_from(self, node: str) -> list[str]:
+        return self._arrived.pop(node, [])
 
     def of(self, run: str) -> list[str]:
         return self._nodes.get(run, [])
@@ -184,7 +204,7 @@ def _one_run(parcel: Parcel, attempts: Any) -> dict[str, Any]:
     machine.tune_allocator()
     machine.threads(parcel["spec"]["threads"])
     node = ray.get_runtime_context().get_node_id()
-    ray.get(attempts.began.remote(parcel["spec"]["id"], node))
+    forget(ray.get(attempts.began.remote(parcel["spec"]["id"], node)))
     return {**carry_out(parcel, ray.get), "node": node}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -70,9 +70,10 @@ def carry_out(parcel: Parcel, fetch: Callable[[Any], Any]) -> dict[str, Any]:
     return {**answer, "place": str(place)}
 
 
-def forget(place: str) -> None:
-    """Remove a node's folder once the run has arrived."""
-    shutil.rmtree(place, ignore_errors=True)
+def forget(places: Iterable[str]) -> None:
+    """Remove folders of this node whose runs have arrived."""
+    for place in places:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 @cache
