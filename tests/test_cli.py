@@ -103,7 +103,8 @@ def test_a_recipe_may_stand_anywhere_on_the_line(folder):
 
 
 def test_no_option_of_the_command_can_be_taken_by_a_recipe():
-    flags = (name for param in main.commands["run"].params for name in param.opts if name[0] == "-")
+    params = [param for name in ("run", "sweep") for param in main.commands[name].params]
+    flags = (name for param in params for name in param.opts if name.startswith("--"))
     names = {name.removeprefix("--").replace("-", "_") for name in flags}  # as recipe.yaml would have to write them
     assert names | {"help"} == set(RESERVED)
 

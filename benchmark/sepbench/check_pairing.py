@@ -11,6 +11,7 @@ from sepbench.comparison import explain_mismatch
 from sepbench.errors import UserError, nearest
 from sepbench.metrics import METRICS
 from sepbench.results import RunRecord, read_runs
+from sepbench.results_format import is_trial
 
 NAMED = 6  # settings that are named one by one where two runs differ in more
 UNSAID = ("name", "paper")  # words on the recipe
@@ -36,6 +37,7 @@ def runs_in(folder: Path, only: Sequence[str] = (), but: Path | None = None, tas
     UserError where a finished run with figures has lost its rows.
     """
     there = [run for run in read_runs(folder) if not _hidden(run.path, folder) and not _below(run.path, but)]
+    there = [run for run in there if not is_trial(run.config)]
     chosen = [run for run in there if (not only or run.config.get("recipe") in only) and task in (None, task_of(run))]
     finished = [run for run in chosen if run.state == "finished"]
     bare = [run for run in finished if not (run.path / "rows.parquet").is_file()]

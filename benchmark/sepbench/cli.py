@@ -18,6 +18,7 @@ from sepbench.cli_report import report
 from sepbench.cli_run import run
 from sepbench.cli_scenes import scenes, worst
 from sepbench.cli_score import score
+from sepbench.cli_sweep import sweep
 from sepbench.cli_table import table
 from sepbench.errors import UserError
 from sepbench.options import (
@@ -140,5 +141,8 @@ def ls(results: Path | None) -> None:
         click.echo(f"left out: {line}", err=True)
 
 
-for command in (run, table, score, report, audit, compare, worst, scenes, figures, check, freeze, merge, new, copy, data_group):
+COMMANDS = (
+    run, sweep, table, score, report, audit, compare, worst, scenes, figures, check, freeze, merge, new, copy, data_group,
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)

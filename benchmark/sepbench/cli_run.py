@@ -1,162 +1,114 @@
-"""`sepbench run`: train and score recipes, one after the other."""
+"""`sepbench run`: train and score recipes; one after the other, or several at a time."""
 
 from __future__ import annotations
 
-import json
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from sepbench.errors import UserError
-from sepbench.options import (
-    FOLDER,
-    WORD,
-    again_option,
-    data_option,
-    device_option,
-    devices_option,
-    known_corpora,
-    metrics_option,
-    nodes_option,
-    places,
-    results_option,
-    run_folder,
-    score_chunk_option,
-    score_workers_option,
-    sets_option,
-    start,
-    threads_option,
-)
-from sepbench.options_recipe import OWN, BudgetValue, RecipeCommand, grid, with_budget
+from sepbench.errors import UserError, in_a_line
+from sepbench.options import known_corpora, places, run_folder, start
+from sepbench.options_grid import run_options
+from sepbench.options_recipe import RecipeCommand
 
 if TYPE_CHECKING:
     from sepbench.recipe import Recipe
-
-Planned = tuple["Recipe", dict[str, Any], dict[str, Any]]  # whose run, its configuration, the value of each option
+    from sepbench.sweep_plan import Asked
 
 
 @click.command(cls=RecipeCommand, options_metavar="[OPTIONS] [THE RECIPE'S OWN OPTIONS]")
-@click.argument("recipe", nargs=-1, required=True)
-@click.option(
-    "--profile", default="quick", show_default=True, metavar="quick|small|paper", help="How much of everything."
-)
-@click.option("--task", type=WORD, metavar="NAME", help="Another of the recipe's tasks.  [default: the recipe's own]")
-@click.option("--table", type=WORD, metavar="NAME", help="Every run that this table of the paper needs.")
-@click.option(
-    "--budget",
-    type=BudgetValue(),
-    metavar="minutes=N|scenes=N",
-    help="What each may train for: so many minutes, or scenes drawn to learn from; validation comes on top of scenes.  "
-    "[default: as the profile says]",
-)
-@data_option
-@click.option("--corpus", type=WORD, help="Take the clips from this corpus.  [default: the profile's]")
-@sets_option
-@metrics_option
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of scenes and weights.")
-@results_option
-@again_option
-@device_option
-@devices_option
-@nodes_option
-@score_workers_option
-@score_chunk_option
-@threads_option
-@click.option("--inner", type=FOLDER, metavar="RUN", help="The finished run of the method that this recipe wraps.")
-@click.option("--begin-with", type=FOLDER, metavar="RUN", help="The stopped run whose last whole epoch to go on from.")
+@run_options
 @click.pass_context
 def run(ctx: click.Context, **given: Any) -> None:
     """Train and score the recipe in the folder RECIPE, then print its table.
 
-    `sepbench run RECIPE --help` lists the recipe's own options. A list of values, such as `--lambda 5,10`, runs them
-    all. Several recipes run one after the other, by the options that all of them have: those that lack the task are
-    left out, and one that fails does not stop the rest. Started again, an interrupted run goes on where it stopped,
-    and a finished one is not run twice.
+    `sepbench run RECIPE --help` lists the recipe's own options. A list of values, such as `--lambda 5,10` or
+    `--seed 0..4`, runs them all: what is there already, what will be run and how long that may take is said first.
+    Several recipes run one after the other, by the options that all of them have: those that lack the task are left
+    out, and one that fails does not stop the rest. With -j N, N runs at a time. Started again, an interrupted run goes
+    on where it stopped, and a finished one is not run twice.
     """
-    from sepbench.printing import report
+    from sepbench.cli_grid import many, one
 
     progress = start(given["threads"])
-    recipes, data = ctx.meta["recipes"], places(given["data"])
-    if given["corpus"]:
-        known_corpora(given["corpus"], "--corpus")
-    inner = run_folder(given["inner"], given["results"], "--inner ") if given["inner"] else None
-    for recipe in ctx.meta["without the task"]:
-        progress.say(f"{recipe.folder.name}: does not run on {given['task']}; left out")
-    failed: list[str] = []
-    planned: list[Planned] = []
-    for recipe in recipes:
-        with _the_rest_goes_on(recipe, recipes, failed, progress):
-            planned += _planned(recipe, given, data, inner)
-    from sepbench.run import Spread, place_of, run_one
-
-    spread = Spread(given["devices"], given["nodes"], given["score_workers"], given["score_chunk"])
-    folders = []
-    for i, (recipe, config, options) in enumerate(planned):
-        if recipe.folder.name in failed:
-            continue
-        if len(planned) > 1:
-            progress.say(f"Run {i + 1} of {len(planned)}: {_named(recipe, options, planned, len(recipes))}")
-        with _the_rest_goes_on(recipe, recipes, failed, progress):
-            folders.append(
-                run_one(
-                    config, options, recipe, data=data, results=given["results"], again=given["again"],
-                    device=given["device"], progress=progress, spread=spread,
-                )
-            )  # fmt: skip
-    if folders and place_of(spread.devices, spread.nodes).ranks.leads:
-        click.echo(report(folders, given["results"]))
-    if failed:
-        named = ", ".join(recipe.folder.name for recipe in recipes if recipe.folder.name in failed)
-        raise UserError(f"{len(failed)} of {len(recipes)} recipes failed: {named}. The lines above say why.")
+    common = Common(ctx, given, progress)
+    asked = common.asked()
+    alone = len(asked) == 1 and not given["cluster"]
+    folders = one(asked[0], common) if alone else many(asked, common)
+    if folders and common.leads:
+        click.echo(common.report(folders))
+    common.end()
 
 
-def _planned(recipe: Recipe, given: Mapping[str, Any], data: dict[str, str], inner: Path | None) -> list[Planned]:
-    """The runs that are asked for, each once."""
-    own = {name.removeprefix(OWN): values for name, values in given.items() if name.startswith(OWN) and values}
-    own = {name: [recipe.options[name].read(name, value) for value in values] for name, values in own.items()}
-    found: dict[str, Planned] = {}
-    for chosen in grid(recipe, own, given["table"]):
-        config, options = recipe.resolve(
-            given["profile"], chosen, given["sets"], data, given["seed"], given["corpus"], inner
-        )
-        config["task"]["metrics"] = list(dict.fromkeys([*config["task"]["metrics"], *(given["metrics"] or [])]))
-        config = with_budget(config, given["budget"])
+class Common:
+    """What a command line asks for: whose runs there are, and which recipes have failed."""
+
+    def __init__(self, ctx: click.Context, given: dict[str, Any], progress: Any) -> None:
+        self.given, self.progress = given, progress
+        self.recipes: Sequence[Recipe] = ctx.meta["recipes"]
+        self.named = ctx.meta.get("recipe folder", "")
+        self.data = places(given["data"])
+        if given["corpus"]:
+            known_corpora(given["corpus"], "--corpus")
+        self.inner = run_folder(given["inner"], given["results"], "--inner ") if given["inner"] else None
         if given["begin_with"]:
-            begun = run_folder(given["begin_with"], given["results"], "--begin-with ")
-            config["begun_with"] = {"run": str(begun)}
-        found[json.dumps(config, sort_keys=True)] = (recipe, config, options)
-    return list(found.values())
+            given["begin_with"] = run_folder(given["begin_with"], given["results"], "--begin-with ")
+        self.spread = {name: given[name] for name in ("devices", "nodes", "score_workers")} | {"chunk": given["score_chunk"]}
+        shared = [f"--{name} {given[name]}" for name in ("devices", "nodes") if given[name] > 1]
+        if shared and (given["cluster"] or (given["jobs"] or 1) > 1):
+            other = "--cluster" if given["cluster"] else "-j"
+            raise UserError(f"{' '.join(shared)}: so trained, one run follows the other. Leave {other} away.")
+        for recipe in ctx.meta["without the task"]:
+            progress.say(f"{recipe.folder.name}: does not run on {given['task']}; left out")
+        self.failed: list[str] = []  # recipes
+        self.failed_runs: list[str] = []
+        self.n_runs = 0
 
+    @property
+    def leads(self) -> bool:
+        """Whether this process speaks for all that train together."""
+        if self.given["devices"] * self.given["nodes"] == 1:
+            return True
+        from sepbench.run import place_of
 
-@contextmanager
-def _the_rest_goes_on(recipe: Recipe, recipes: Sequence[Recipe], failed: list[str], progress: Any) -> Iterator[None]:
-    """Of several recipes, one that fails, however it does, is told and written down in `failed`; one alone fails as it does."""
-    try:
-        yield
-    except Exception as error:
-        if len(recipes) == 1:
-            raise
-        said = str(error) if isinstance(error, UserError) else _in_a_line(error)
-        progress.say(f"{recipe.folder.name}: {said}")
-        failed.append(recipe.folder.name)
+        return place_of(self.given["devices"], self.given["nodes"]).ranks.leads
 
+    def asked(self) -> list[Asked]:
+        """The runs that are asked for, each once and with its name."""
+        from sepbench.grid import asked_runs, with_names
 
-def _in_a_line(error: Exception) -> str:
-    """AttributeError: ... (method.py:41), the place being the last that is no library's."""
-    places = traceback.extract_tb(error.__traceback__)
-    own = [place for place in places if not {"site-packages", "dist-packages"} & set(Path(place.filename).parts)]
-    place = (own or places)[-1]
-    words = " ".join([f"{type(error).__name__}:", *str(error).split()]).removesuffix(":")
-    return f"{words} ({Path(place.filename).name}:{place.lineno})"
+        found: list[Asked] = []
+        for recipe in self.recipes:
+            with self.the_rest_goes_on(recipe):
+                found += asked_runs(recipe, self.given, self.data, self.inner)
+        return with_names(found, len(self.recipes) > 1)
 
+    @contextmanager
+    def the_rest_goes_on(self, recipe: Recipe) -> Iterator[None]:
+        """Of several recipes, one that fails, however it does, is told and written down; one alone fails as it does."""
+        try:
+            yield
+        except Exception as error:
+            if len(self.recipes) == 1:
+                raise
+            self.recipe_failed(recipe, in_a_line(error))
 
-def _named(recipe: Recipe, options: Mapping[str, Any], planned: Sequence[Planned], n_recipes: int) -> str:
-    """The recipe where there are several, and the options in which this run differs from its others."""
-    from sepbench.printing import differing
+    def recipe_failed(self, recipe: Recipe, said: str) -> None:
+        self.progress.say(f"{recipe.folder.name}: {said}")
+        self.failed.append(recipe.folder.name)
 
-    own = differing(options, [theirs for other, _, theirs in planned if other is recipe])
-    return " ".join(filter(None, (recipe.folder.name if n_recipes > 1 else "", own)))
+    def report(self, folders: Sequence[Any]) -> str:
+        from sepbench.printing import report
+
+        return report(folders, self.given["results"])
+
+    def end(self) -> None:
+        """UserError where anything has failed."""
+        if self.failed:
+            named = ", ".join(recipe.folder.name for recipe in self.recipes if recipe.folder.name in self.failed)
+            raise UserError(f"{len(set(self.failed))} of {len(self.recipes)} recipes failed: {named}. The lines above say why.")
+        if self.failed_runs:
+            named = ", ".join(self.failed_runs[:5]) + (" and others" if len(self.failed_runs) > 5 else "")
+            raise UserError(f"{len(self.failed_runs)} of {self.n_runs} runs failed: {named}. The lines above say why.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 NO_MEMORY = ("can't allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED")  # as torch, CUDA and cuDNN say it
 
@@ -35,3 +37,19 @@ def memory_told(what: str, remedy: str) -> Iterator[None]:
 def lacks_memory(error: BaseException) -> bool:
     """Whether it was raised since memory ran out."""
     return isinstance(error, MemoryError) or any(said in str(error) for said in NO_MEMORY)
+
+
+def in_a_line(error: BaseException) -> str:
+    """What went wrong, for people: a UserError's own line, else `AttributeError: ... (method.py:41)`.
+
+    The place is the last one that is no library's.
+    """
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    places = traceback.extract_tb(error.__traceback__)
+    own = [place for place in places if not {"site-packages", "dist-packages"} & set(Path(place.filename).parts)]
+    words = " ".join([f"{type(error).__name__}:", *str(error).split()]).removesuffix(":")
+    if not places:
+        return words
+    place = (own or places)[-1]
+    return f"{words} ({Path(place.filename).name}:{place.lineno})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.machinery
 import importlib.util
@@ -26,6 +27,17 @@ def load_from(folder: Path, path: str, name: str, package: str | None = None) ->
         known = [key for key, value in vars(module).items() if isinstance(value, type)]
         raise UserError(f"{path} has no class {name}.{nearest(name, known)}")
     return found
+
+
+def code_hash(folder: Path) -> str:
+    """A hash of the Python and YAML files of `folder` and below, hidden ones left out, by their paths in it."""
+    digest = hashlib.sha256()
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.suffix in (".py", ".yaml")}
+    for name in sorted(files):
+        if not any(part.startswith(".") for part in name.split("/")):
+            data = files[name].read_bytes()
+            digest.update(f"{name} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
 
 
 def _package(folder: Path) -> str:

@@ -35,7 +35,7 @@ def threads(n: int | None = None) -> int:
 
     BLAS and OpenMP read it once, so call this before torch and numpy are imported; torch itself is told later too.
     """
-    count = n or _wanted() or _cores()
+    count = n or _wanted() or cores()
     for name in THREADS:
         os.environ[name] = str(count)
     if "torch" in sys.modules:
@@ -45,7 +45,7 @@ def threads(n: int | None = None) -> int:
 
 def threads_given() -> int:
     """How many the process was given to use."""
-    return _wanted() or _cores()
+    return _wanted() or cores()
 
 
 def _wanted() -> int | None:
@@ -53,7 +53,8 @@ def _wanted() -> int | None:
     return int(first) if first.isdigit() and int(first) > 0 else None
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

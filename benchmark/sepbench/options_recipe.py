@@ -113,7 +113,7 @@ class RecipeCommand(click.Command):
                 return [*found, *rest]
             if not arg.startswith("-"):
                 found.append(arg)
-            elif arg not in flags and "=" not in arg:
+            elif arg not in flags and "=" not in arg and (arg.startswith("--") or len(arg) == 2):  # -j2 holds its value
                 next(rest, None)
         return found
 

@@ -63,12 +63,12 @@ class _PlainBar:
         now_s = self.progress.clock()
         if now_s - self.said_s >= LINE_EVERY_S:
             rate = (self.done - self.said_done) / (now_s - self.said_s)
-            left = f", {_clock((self.total - self.done) / rate)} left" if self.total and rate else ""
+            left = f", {clock_words((self.total - self.done) / rate)} left" if self.total and rate else ""
             self._say(f"{self._count()}, {rate:.3g}/s{left}")
             self.said_s, self.said_done = now_s, self.done
 
     def end(self) -> None:
-        self._say(f"{self._count()} in {_clock(self.progress.clock() - self.began_s)}")
+        self._say(f"{self._count()} in {clock_words(self.progress.clock() - self.began_s)}")
 
     def _count(self) -> str:
         return f"{self.done}/{self.total}" if self.total else str(self.done)
@@ -139,7 +139,7 @@ def _facts(facts: dict[str, object]) -> str:
     )
 
 
-def _clock(seconds: float) -> str:
+def clock_words(seconds: float) -> str:
     """12.3 s, 4:05 or 1:02:03."""
     if seconds < 60:
         return f"{seconds:.1f} s"

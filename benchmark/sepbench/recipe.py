@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 from sepbench.catalogue import Found, find
 from sepbench.errors import UserError, nearest
 from sepbench.loading import load_from
+from sepbench.ranges import Range
 from sepbench.recipe_check import check_recipe
 from sepbench.recipe_yaml import FILE, content_of, first_complaint, parsed, read_yaml
 from sepbench.schema import (
@@ -39,10 +40,11 @@ if TYPE_CHECKING:
     from sepbench.scene import TaskInfo
 
 SETTABLE = ("params", "train", "sizes", "task")
-# options of `sepbench run` itself, which no recipe may take
+# options of `sepbench run` and `sepbench sweep` themselves, which no recipe may take
 RESERVED = (
     "profile", "task", "table", "data", "corpus", "set", "metrics", "seed", "results", "again", "device",
-    "threads", "inner", "budget", "help", "devices", "nodes", "score_workers", "score_chunk", "begin_with",
+    "threads", "inner", "budget", "help", "devices", "nodes", "score_workers", "score_chunk", "begin_with", "jobs", "cluster",
+    "plan", "stale", "search", "trials", "metric", "study", "gpus_per_run",
 )  # fmt: skip
 
 
@@ -65,6 +67,7 @@ class Recipe(Part):
     profiles: dict[ProfileName, Profile] = Field(min_length=1)
     inner: Inner | None = None
     tables: dict[str, Table] = Field(default_factory=dict)
+    search: dict[str, Range] = Field(default_factory=dict)  # option or setting -> what `sepbench sweep --search` tries
     _found: Found = PrivateAttr(default=Found("", Path(), ""))
     _as_written: Recipe | None = PrivateAttr(default=None)
 

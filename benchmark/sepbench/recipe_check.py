@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sepbench.errors import UserError, nearest
+from sepbench.ranges import check_search
 from sepbench.schema import OPTION_NAME, Variant
 from sepbench.settings import has
 
@@ -42,6 +43,7 @@ def check_recipe(recipe: Recipe, reserved: Sequence[str]) -> None:
         raise UserError("learns_from: says what an oracle learns from. Leave it away where supervision is another.")
     for i, variant in enumerate(recipe.variants):
         recipe.read(variant.when, f"variants[{i}].when.")
+    check_search(recipe)
     for name, table in recipe.tables.items():
         cells = [*table.rows, *([] if table.columns == "classes" else table.columns)]
         for when in [table.when, *(cell.when for cell in cells)]:

@@ -41,6 +41,7 @@ SHAPE = {
     "tables.*.columns.*.when": "a mapping", "cost.parameters": "a number", "cost.macs_per_s": "a number",
     "cost.real_time_factor": "a number", "cost.peak_memory_mb": "a number", "cost.peak_memory_of": "text",
     "cost.training_scenes": "a number", "provenance.corpus_hash": "text", "provenance.recipe_folder": "text",
+    "provenance.recipe_hash": "text",
     "provenance.scenes_hash": "a mapping", "provenance.scenes_hash.*": "text", "provenance.splits": "a mapping",
     "provenance.packages": "a mapping", "provenance.machine": "a mapping", "provenance.recordings": "a mapping",
     "provenance.recordings.*": "a list", "provenance.audit": "a mapping", "provenance.audit.verdict": "text",

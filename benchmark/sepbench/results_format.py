@@ -22,6 +22,11 @@ def learns_from(config: Mapping[str, Any]) -> str | None:
     return found if found in LEARNING else None
 
 
+def is_trial(config: Mapping[str, Any]) -> bool:
+    """Whether a run is a trial of a search: scored on the scenes that its epoch was chosen by, and on no test."""
+    return (config.get("task") or {}).get("scored_on") == "valid"
+
+
 def renamed(run: Mapping[str, Any]) -> dict[str, str]:
     """What the metrics of a run of an older format are called now, where they are called otherwise."""
     names = RENAMED.get(run["format"], {})

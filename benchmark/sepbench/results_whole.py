@@ -10,20 +10,25 @@ from sepbench.errors import UserError
 from sepbench.results import RunRecord, read_runs, row_means
 from sepbench.results_checks import REMEDY
 from sepbench.results_decisions import read_decisions
+from sepbench.results_format import is_trial
 from sepbench.storage import read_json
 
 SAME = 1e-6  # figures nearer than this are the same but for rounding
 
 
-def whole_runs(root: Path, passed_over: list[str]) -> list[RunRecord]:
+def whole_runs(root: Path, passed_over: list[str], trials: bool = False) -> list[RunRecord]:
     """The runs below `root`, by id, but those of which a file is damaged: the one line of each goes to `passed_over`.
 
     So it is with a run that was scored and whose rows are gone, or whose metrics.json says otherwise than they do; one that
     never had any (statistics of labels) is whole. Of runs of one id that have other figures the newest is there, and the
-    others are named likewise.
+    others are named likewise. The trials of a search, scored on validation scenes, stand beside no other run: they are here
+    where `trials` says so, else counted in a line.
     """
-    whole = []
+    whole, n_trials = [], 0
     for run in read_runs(root, passed_over):
+        if is_trial(run.config) and not trials:
+            n_trials += 1
+            continue
         try:
             if run.state == "finished" and ("score" in run.wall_s or (run.path / "rows.parquet").exists()):
                 _check_figures(run.path)
@@ -32,6 +37,8 @@ def whole_runs(root: Path, passed_over: list[str]) -> list[RunRecord]:
             passed_over.append(str(error))
         else:
             whole.append(run)
+    if n_trials:
+        passed_over.append(f"{root}: {n_trials} trials of searches, scored on validation scenes alone. `sepbench ls` lists them.")
     return _told_apart(whole, passed_over)
 
 

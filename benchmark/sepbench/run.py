@@ -20,6 +20,7 @@ from sepbench.devices import choose_device, device
 from sepbench.errors import UserError, memory_told
 from sepbench.home import checkout, home
 from sepbench.judge import judge
+from sepbench.loading import code_hash
 from sepbench.machine import threads_given
 from sepbench.method import Method
 from sepbench.provenance import provenance
@@ -29,12 +30,14 @@ from sepbench.results import RunFolder, RunRecord, read_runs, run_id
 from sepbench.results_decisions import Decisions
 from sepbench.results_format import learns_from
 from sepbench.run_fit import fit, in_the_loop, learn, take_up
+from sepbench.run_identity import changed_options, folder_words, with_inner
 from sepbench.run_job import Job, Spread
 from sepbench.run_ranks import SILENT, Place, check_devices, place_of, together
 from sepbench.run_weights import content, parameters, weights_hash
 from sepbench.run_workers import Workers
 from sepbench.scene import Row, Scene
 from sepbench.storage import locked
+from sepbench.tasks.settings import SCORED_ON
 from sepbench.tasks.splits import SHARED_POOL, split_clips
 from sepbench.tasks.task import Task, build_task, task_info
 
@@ -60,7 +63,7 @@ def run_one(
     config = {**config, "task": task.config}  # with all its classes, where they are those of the corpus
     place = _only_what_can_be_shared(place, config, progress)
     method = build(recipe, config, task.info, inner_method(config, task))
-    path = results / run_id(config, _changed(config, options, recipe))
+    path = results / run_id(config, changed_options(config, options, recipe))
     job = Job(config, data, recipe.found, device, path, task.cache.content_hash)
     if not place.ranks.leads:
         return _help(method, task, job, place, again, progress)
@@ -104,6 +107,7 @@ def test_run(
     record, recipe = finished_run(run)
     config, options = recipe.retarget(record.config, record.options, sets, data)
     config["task"]["metrics"] = list(dict.fromkeys([*config["task"]["metrics"], *metrics]))
+    config["task"].pop(SCORED_ON, None)  # what a search has trained may be tested like any other
     config["trained_by"] = {"run": record.id, "weights": content(record.path / "weights")}
     if config["task"]["splits"] != record.config["task"]["splits"]:
         config["task"]["scenes"]["seen"] = 0  # what was trained on is another set of clips
@@ -183,14 +187,14 @@ def _open(
     config: dict[str, Any], options: dict[str, Any], recipe: Recipe, task: Task, results: Path, again: bool,
     learnt_by: RunRecord | None = None, ranks: Ranks = ONE,
 ) -> RunFolder:  # fmt: skip
-    changed = _changed(config, options, recipe)
+    changed = changed_options(config, options, recipe)
     path = results / run_id(config, changed)
     if again and not locked(path):  # what another process is writing stays, and `open_or_create` says who it is
         shutil.rmtree(path, ignore_errors=True)
     seeds = {"run": config["seed"], "scenes": config["task"]["scenes"]["seed"]}
     facts = provenance(checkout(), seeds, {"hash": task.cache.content_hash, "clips": len(task.cache.clips)})
-    inside = recipe.folder.is_relative_to(home())
-    facts["recipe_folder"] = str(recipe.folder.relative_to(home()) if inside else recipe.folder)
+    facts["recipe_folder"] = folder_words(recipe)
+    facts["recipe_hash"] = code_hash(recipe.folder)
     if recipe.found.package is not None:
         facts["recipe_package"] = recipe.found.package
     facts["device"] = str(device())
@@ -202,19 +206,6 @@ def _open(
         facts["parts_hash"] = task.parts_hash
     facts |= audit_run(task, config, learnt_by).provenance
     return RunFolder.open_or_create(results, config, options, recipe.tables_plain(), facts, changed)
-
-
-def _changed(config: Mapping[str, Any], options: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """What differs from the defaults, for the run's name."""
-    defaults = recipe.defaults(config["profile"])
-    changed = {name: value for name, value in options.items() if value != defaults[name]}
-    if recipe.task != recipe.own_task:
-        changed = {"task": recipe.task, **changed}
-    if config.get("begun_with"):
-        changed = {**changed, "begun_with": Path(config["begun_with"]["run"]).name[-8:]}
-    if config.get("budget"):
-        changed |= {"budget": " ".join(f"{most:g} {of}" for of, most in config["budget"].items())}
-    return changed
 
 
 def _check_same_sounds(record: RunRecord, config: Mapping[str, Any]) -> None:
@@ -258,9 +249,7 @@ def inner_method(config: dict[str, Any], task: Task, sent: Path | None = None) -
         raise UserError(f"--inner {record.path}: {record.config['name']} must be told the sources. Wrap one that hears mixtures.")
     _check_same_sounds(record, config)
     _check_unheard(record, task)
-    config["inner"] |= {"weights": content(record.path / "weights"), "parameters": record.cost.get("parameters")}
-    if config["supervision"] == "weak":
-        config["labels_seen"] = record.config["labels_seen"]
+    config |= with_inner(config, record)
     method = build(recipe, record.config, task.info)
     method.load(record.path / "weights")
     return method

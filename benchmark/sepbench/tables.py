@@ -103,7 +103,7 @@ def named_tables(runs: Sequence[RunRecord], published_csv: Path | None, name: st
 
 def list_runs(root: Path, passed_over: list[str] | None = None) -> Table:
     """Every run below `root`, the newest first. `passed_over`, if given: as in `whole_runs`."""
-    runs = read_runs(root) if passed_over is None else whole_runs(root, passed_over)
+    runs = read_runs(root) if passed_over is None else whole_runs(root, passed_over, trials=True)
     runs = sorted(runs, key=lambda run: run.started or "", reverse=True)
     headings = ("State", "When", "Wall time", "SI-SDRi", "by label", "Recipe", "Corpus", "Profile", "Run")
     return Table(f"Runs in {root}", headings, tuple(map(_listed, runs)), () if runs else ("No runs here yet.",))

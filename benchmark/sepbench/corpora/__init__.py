@@ -13,6 +13,7 @@ from sepbench.corpora.dcase_s5 import DcaseS5
 from sepbench.corpora.esc50 import Esc50
 from sepbench.corpora.fuss import Fuss
 from sepbench.corpora.joined import PLUS, Joined, other_names, same_recordings
+from sepbench.corpora.listed import LISTING, Listed
 from sepbench.corpora.synthetic import Synthetic
 from sepbench.corpora.urbansound8k import UrbanSound8K
 from sepbench.errors import UserError, nearest
@@ -45,7 +46,8 @@ def open_corpus(name: str, data: Mapping[str, str] | None = None, classes: Seque
 def _open_one(name: str, data: Mapping[str, str] | None, classes: Sequence[str] | None) -> Corpus:
     if name not in FROM_FILES:
         return CORPORA[name](classes)
-    return FROM_FILES[name](folder_of(name, data), classes)
+    folder = folder_of(name, data)
+    return Listed(name, folder, classes) if (folder / LISTING).is_file() else FROM_FILES[name](folder, classes)
 
 
 def open_release(name: str, data: Mapping[str, str] | None, asked: Any) -> Any:
@@ -81,6 +83,6 @@ def corpus_parts(name: str) -> list[str]:
 
 
 __all__ = [
-    "CORPORA", "RELEASES", "Clip", "Corpus", "corpus_parts", "describe", "folder_of", "open_corpus", "open_release",
+    "CORPORA", "FROM_FILES", "RELEASES", "Clip", "Corpus", "corpus_parts", "describe", "folder_of", "open_corpus", "open_release",
     "other_names", "same_recordings",
 ]  # fmt: skip

@@ -12,6 +12,7 @@ from sepbench.errors import UserError, nearest
 from sepbench.tasks.class_sets import CLASS_SETS
 from sepbench.tasks.splits import DISJOINT, SHARED_POOL
 
+SCORED_ON = "scored_on"  # the one split that a run is scored on, of those that are not scored on test
 READY = "ready"  # the kind of mixing of tasks whose scenes lie ready on disk
 
 

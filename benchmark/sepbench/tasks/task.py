@@ -19,7 +19,7 @@ from sepbench.mixing.rooms import RoomsPlanner
 from sepbench.mixing.rooms_settings import RoomsSettings, interference_classes, plain, rooms_settings
 from sepbench.mixing.scenes import IsolatedScenes, Planner, WeakScenes, WholeScenes
 from sepbench.scene import Scene, TaskInfo
-from sepbench.tasks.settings import is_ready, known_tasks
+from sepbench.tasks.settings import SCORED_ON, is_ready, known_tasks
 from sepbench.tasks.splits import split_clips
 
 MixerSettings = PoissonSettings | InfiniteSettings | OverlapSettings | PairsSettings | RoomsSettings
@@ -85,7 +85,7 @@ class Task:
     @property
     def scored(self) -> list[str]:
         """The splits that a run is scored on."""
-        return [split for split in ("test", "seen") if self.n_scenes(split)]
+        return scored_splits(self.config)
 
     def planner(self, split: str, seed: int) -> Any:
         """What draws the scenes of `split`."""
@@ -137,6 +137,12 @@ class Task:
     def to_score(self, split: str) -> WholeScenes:
         """The scenes of a split that is scored, the same for every run of the task."""
         return self.isolated(split, int(self.config["scenes"]["seed"]))
+
+
+def scored_splits(config: Mapping[str, Any]) -> list[str]:
+    """The splits that runs of these settings are scored on: those that have scenes; of a trial of a search, valid alone."""
+    own = config.get(SCORED_ON)
+    return [own] if own else [split for split in ("test", "seen") if config["scenes"][split]]
 
 
 def mixer_settings(config: Mapping[str, Any], split: str) -> MixerSettings:
@@ -208,8 +214,8 @@ def build_task(config: Mapping[str, Any], data: Mapping[str, str], progress: Any
     corpus, clips, config = open_clips(config, data)
     sounds = _sounds_of(config, clips)  # what is wrong with the lists of classes is told before clips are decoded
     cache = open_cache(corpus, clips, int(config["sample_rate_hz"]), progress=progress)
-    scored = [split for split in ("test", "seen") if config["scenes"][split]]
-    drawn_on = [*(("train", "valid") if to_fit else ()), *scored]
+    scored = [split for split in scored_splits(config) if config["scenes"][split]]
+    drawn_on = list(dict.fromkeys([*(("train", "valid") if to_fit else ()), *scored]))
     if not scored:
         raise UserError(
             "task.scenes: test and seen are both 0, so nothing would be scored. Set task.scenes.test above 0."

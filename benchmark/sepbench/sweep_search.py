@@ -1,0 +1,232 @@
+"""A search over a recipe's declared ranges. Optuna chooses the settings and keeps what was tried, on disk, trial by trial."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sepbench.errors import UserError
+from sepbench.metrics import METRICS
+from sepbench.ranges import Dimension
+from sepbench.storage import FolderLock, locked, read_json
+from sepbench.sweep_plan import CACHED, PlannedRun
+from sepbench.sweep_spec import Outcome
+from sepbench.worst import PREFERRED
+
+NO_OPTUNA = 'optuna is not installed. pip install "sepbench[search]"'
+SPLIT = "valid"  # trials are chosen by these scenes, so that no test scene has had a say in what is tested
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A search as it is asked for."""
+
+    kind: str  # random | optuna
+    trials: int
+    metric: str | None  # None: the first of PREFERRED that the trials measure
+    seed: int
+    dimensions: Sequence[Dimension]
+    base: Mapping[str, Any]  # the configuration that every trial shares
+
+    @property
+    def key(self) -> str:
+        """The same for the same search, however many trials of it are asked for."""
+        told = {
+            "kind": self.kind, "metric": self.metric, "seed": self.seed, "base": self.base,
+            "ranges": {each.name: each.range.model_dump() for each in self.dimensions},
+        }  # fmt: skip
+        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@dataclass
+class Search:
+    """The trials of a study in `folder`, which one process at a time may add to."""
+
+    folder: Path
+    wanted: Wanted
+    plan: Callable[[Mapping[str, Any], str], PlannedRun]  # (value by dimension, name) -> the run of a trial
+    at_a_time: int
+    progress: Any
+    _by_run: dict[str, list[Any]] = field(default_factory=dict)  # run under way -> its trials: a draw may come twice
+
+    def __post_init__(self) -> None:
+        try:
+            import optuna
+        except ImportError:
+            raise UserError(f"--search {self.wanted.kind}: {NO_OPTUNA}") from None
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.optuna = optuna
+        self._lock = _locked(self.folder)
+        try:
+            self.study = self._open()
+            self._take_up()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        """Let another process go on with the study."""
+        self._lock.release()
+
+    @property
+    def n_ended(self) -> int:
+        """Trials that have a figure, or whose run refused its settings."""
+        return len(self._ended())
+
+    def runs(self) -> Iterator[PlannedRun]:
+        """The runs of the trials that are left, each chosen when it is asked for."""
+        while True:
+            under_way = sum(len(trials) for trials in self._by_run.values())
+            if self.n_ended + under_way >= self.wanted.trials:
+                return
+            trial, run = self._next()
+            if run is None:
+                continue
+            if run.id in self._by_run:
+                self._by_run[run.id].append(trial)
+            elif run.state == CACHED:
+                self._tell(trial, self.folder / "runs" / run.id)
+            else:
+                self._by_run[run.id] = [trial]
+                yield run
+
+    def done(self, run: PlannedRun, outcome: Outcome) -> None:
+        """What has come of the run of a trial."""
+        for trial in self._by_run.pop(run.id):
+            if outcome.folder is None:
+                self._refuse(trial, outcome.said)
+            else:
+                self._tell(trial, outcome.folder)
+
+    def ranking(self) -> tuple[str, list[Any]]:
+        """The metric, and the trials that have a figure, the best first. UserError where there is none."""
+        there = [trial for trial in self._ended() if trial.value is not None]
+        if not there:
+            raise UserError(f"{self.folder}: no trial came to a figure. The lines above say why.")
+        metric = str(self.study.user_attrs["metric"])
+        sign = -1 if METRICS[metric].higher_is_better else 1
+        return metric, sorted(there, key=lambda trial: (sign * trial.value, trial.number))
+
+    def _open(self) -> Any:
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        metric = self.wanted.metric or PREFERRED[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            storage = JournalStorage(JournalFileBackend(str(self.folder / "study.journal")))
+            study = self.optuna.create_study(
+                storage=storage, study_name="search", load_if_exists=True,
+                direction="maximize" if METRICS[metric].higher_is_better else "minimize",
+            )  # fmt: skip
+        known = study.user_attrs.get("key")
+        if known not in (None, self.wanted.key):
+            said = "was begun with other settings, ranges or seed. Choose another name, or leave it away."
+            raise UserError(f"--study {self.folder.name}: {said}")
+        if known is None:
+            study.set_user_attr("key", self.wanted.key)
+            if self.wanted.metric:
+                study.set_user_attr("metric", metric)
+        return study
+
+    def _take_up(self) -> None:
+        """Trials that were running when a search was stopped are queued: their runs go on where they were."""
+        state = self.optuna.trial.TrialState
+        stopped = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == state.RUNNING]
+        for trial in stopped:
+            self.study.enqueue_trial(trial.params, user_attrs={"after": trial.number, "draw": _draw(trial)})
+            self.study.tell(trial.number, state=state.FAIL)
+        if stopped:
+            numbers = ", ".join(str(_draw(trial)) for trial in stopped)
+            self.progress.say(f"Study {self.folder.name}: goes on with trial{'s' if len(stopped) > 1 else ''} {numbers}")
+
+    def _ended(self) -> list[Any]:
+        state, trials = self.optuna.trial.TrialState, self.study.get_trials(deepcopy=False)
+        return [trial for trial in trials if trial.state == state.COMPLETE or "said" in trial.user_attrs]
+
+    def _next(self) -> tuple[Any, PlannedRun | None]:
+        """A trial and its run; None where the recipe refuses such settings."""
+        draw = sum("after" not in trial.user_attrs for trial in self.study.get_trials(deepcopy=False))
+        self.study.sampler = self._sampler(draw)
+        trial = self.study.ask()
+        if "draw" not in trial.user_attrs:
+            trial.set_user_attr("draw", draw)
+        values = {each.name: suggested(trial, each) for each in self.wanted.dimensions}
+        try:
+            return trial, self.plan(values, f"trial {_draw(trial)}")
+        except UserError as error:
+            self._refuse(trial, str(error))
+            return trial, None
+
+    def _sampler(self, draw: int) -> Any:
+        """By the study's seed and how many were drawn before: the same, wherever a search was stopped."""
+        seed = int.from_bytes(hashlib.sha256(f"{self.wanted.seed} {draw}".encode()).digest()[:4], "big")
+        if self.wanted.kind == "random":
+            return self.optuna.samplers.RandomSampler(seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.optuna.samplers.TPESampler(seed=seed, constant_liar=self.at_a_time > 1)
+
+    def _tell(self, trial: Any, folder: Path) -> None:
+        means = {name: (held.get("all") or {}).get("mean") for name, held in read_json(folder / "metrics.json")[SPLIT].items()}
+        metric = self.study.user_attrs.get("metric")
+        if metric is None:
+            metric = next((name for name in PREFERRED if means.get(name) is not None), None)
+            if metric is not None:
+                self.study.set_user_attr("metric", metric)
+        value = means.get(metric) if metric else None
+        if value is None:
+            there = ", ".join(name for name in means if name in METRICS) or "no figure at all"
+            self._refuse(trial, f"has no {metric or 'figure'} on its validation scenes; it has {there}.")
+            return
+        trial.set_user_attr("run", folder.name)
+        self.study.tell(trial, value)
+
+    def _refuse(self, trial: Any, said: str) -> None:
+        trial.set_user_attr("said", said)
+        self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+        self.progress.say(f"trial {_draw(trial)}: {said}")
+
+
+def checked_metric(name: str | None) -> str | None:
+    """A metric that a search can go by. UserError where there is none, or where neither more nor less of it is better."""
+    from sepbench.metrics import expand
+
+    if name is None:
+        return None
+    if name not in METRICS:
+        members = expand([name], "--metric")
+        raise UserError(f"--metric {name}: stands for {', '.join(members)}. Choose one of them.")
+    if METRICS[name].higher_is_better is None:
+        raise UserError(f"--metric {name}: neither more nor less of it is better. `sepbench metrics` says of which it is.")
+    return name
+
+
+def suggested(trial: Any, dimension: Dimension) -> Any:
+    """The value that the study chooses for a dimension of a trial."""
+    name, own = dimension.name, dimension.range
+    if own.choices is not None:
+        return trial.suggest_categorical(name, own.choices)
+    if dimension.whole:
+        return trial.suggest_int(name, int(own.low or 0), int(own.high or 0), step=int(own.step or 1), log=own.log)
+    return trial.suggest_float(name, float(own.low or 0), float(own.high or 0), step=own.step, log=own.log)
+
+
+def _draw(trial: Any) -> int:
+    """Which trial it is; one that was stopped and is begun again keeps its number."""
+    return int(trial.user_attrs.get("draw", trial.number))
+
+
+def _locked(folder: Path) -> FolderLock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror}). Choose a folder you may write.") from error
+    if locked(folder):
+        raise UserError(f"--study {folder.name}: another process is searching in it. Wait for it to end, or stop it.")
+    return FolderLock(folder)

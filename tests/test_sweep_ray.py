@@ -1,0 +1,206 @@
+"""Runs on a cluster: what travels to a node and back, and, on a real cluster of two nodes, that nothing is lost with one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sepbench.corpora import open_corpus
+from sepbench.corpora.cache import open_cache
+from sepbench.corpora.listed import LISTING, listing
+from sepbench.errors import UserError
+from sepbench.loading import code_hash
+from sepbench.recipe import load_recipe
+from sepbench.results import read_runs
+from sepbench.sweep_pack import arrays_of, digests, install, packed, unpack
+from sepbench.sweep_plan import Asked, Planner
+from sepbench.sweep_ray_node import carry_out, forget, package_hash
+from sepbench.sweep_spec import How, spec_of
+from test_cli import call
+from test_sweep import figures, noises, recipe_that, words
+
+WITHOUT = 'pip install "sepbench[ray]"'
+SMALL = ["train.classifier.epochs=1", "train.classifier.steps=2", "train.classifier.batch=4", "train.classifier.valid_batches=1"]
+N_RUNS = 20
+
+
+# what travels
+
+
+def test_a_folder_arrives_as_it_was_sent_in_the_stead_of_what_lay_there(tmp_path: Path):
+    sent, place = tmp_path / "sent", tmp_path / "place"
+    (sent / "weights").mkdir(parents=True)
+    (sent / "weights/a.bin").write_bytes(b"abc")
+    (sent / "checkpoints").mkdir()
+    (sent / "checkpoints/large.bin").write_bytes(b"x")
+    (sent / ".lock").write_text("1")
+    place.mkdir()
+    (place / "old").write_text("old")
+    unpack(packed(sent), place)
+    assert [str(path.relative_to(place)) for path in sorted(place.rglob("*"))] == ["weights", "weights/a.bin"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["place", "sent"]
+    with pytest.raises(Exception, match="file could not be opened|truncated|unexpected|empty"):
+        unpack(packed(sent)[:700], place)
+    assert (place / "weights/a.bin").read_bytes() == b"abc"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["place", "sent"]
+
+
+def test_a_cache_is_written_whole_and_once_and_damage_is_told(tmp_path: Path):
+    sounds = tmp_path / "sent"
+    sounds.mkdir()
+    (sounds / "samples.i16").write_bytes(bytes(range(256)))
+    arrays = arrays_of(sounds)
+    install(arrays, digests(arrays), tmp_path / "cache/a")
+    assert (tmp_path / "cache/a/samples.i16").read_bytes() == bytes(range(256))
+    install({}, {}, tmp_path / "cache/a")  # it is there
+    with pytest.raises(UserError, match="arrived damaged"):
+        install(arrays, {"samples.i16": "0"}, tmp_path / "cache/b")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["a"]
+
+
+def test_a_list_of_clips_stands_for_a_corpus_whose_sounds_are_in_the_cache(tmp_path: Path):
+    corpus = open_corpus("class_folders", {"class_folders": str(noises(tmp_path / "sounds"))})
+    first = open_cache(corpus, corpus.clips, 16000, tmp_path / "cache")
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list" / LISTING).write_text(json.dumps(listing(corpus, tmp_path / "cache")))
+    listed = open_corpus("class_folders", {"class_folders": str(tmp_path / "list")}, ["hiss"])
+    assert {clip.label for clip in listed.clips} == {"hiss"}
+    listed = open_corpus("class_folders", {"class_folders": str(tmp_path / "list")})
+    again = open_cache(listed, listed.clips, 16000, tmp_path / "cache")
+    assert again.content_hash == first.content_hash and again.clips == first.clips
+    with pytest.raises(UserError, match="only its list is here"):
+        open_cache(listed, listed.clips, 8000, tmp_path / "cache")
+
+
+def test_a_node_without_recipe_and_sounds_does_the_run_as_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """All but the transport: the node has another cache, and neither the recipe's folder nor the corpus."""
+    folder, sounds = Path(recipe_that(tmp_path / "tiny", "pass")), noises(tmp_path / "sounds")
+    here = tmp_path / "here"
+    monkeypatch.setenv("SEPBENCH_CACHE", str(here / "cache"))
+    line = [*words(str(folder), results=here / "runs"), "--data", f"class_folders={sounds}", "--corpus", "class_folders",
+            "--set", "task.classes=[hiss, rumble]", "--set", "task.mixing.sources=2"]  # fmt: skip
+    assert call("run", *line)[0] == 0
+    (ours,) = read_runs(here / "runs")
+    recipe = load_recipe(folder).on("common")
+    data = {"class_folders": str(sounds)}
+    sets = [word for word in line if word.startswith("task.")]
+    config, options = recipe.resolve("quick", {}, sets, data, 0, "class_folders")
+    run = Planner(tmp_path / "none", data).planned(Asked(recipe, config, options, ""))
+    assert run.id == ours.id and run.state == "missing"
+    place = next((here / "cache").glob(f"*-{run.sounds}"))
+    arrays = arrays_of(place)
+    corpus = open_corpus("class_folders", data)
+    parcel = {
+        "spec": spec_of(run, How(data, tmp_path / "none", "cpu", 1), 1), "code": package_hash(), "place": "x",
+        "recipe hash": code_hash(folder), "recipe": packed(folder), "folder": "as/here", "begun": None, "inner": None,
+        "cache": {"name": place.name, "files": arrays, "digests": digests(arrays)},
+        "lists": {"class_folders": {"hash": "0", "listing": listing(corpus, here / "cache")}},
+    }  # fmt: skip
+    os.rename(folder, tmp_path / "gone")
+    os.rename(sounds, tmp_path / "gone too")
+    monkeypatch.setenv("SEPBENCH_CACHE", str(tmp_path / "there"))
+    answer = carry_out(parcel, lambda sent: sent)
+    assert answer["said"] == "", answer["said"]
+    unpack(answer["folder"], tmp_path / "back" / run.id)
+    assert figures(tmp_path / "back") == figures(here / "runs")
+    (theirs,) = read_runs(tmp_path / "back")
+    assert theirs.provenance["recipe_folder"] == "as/here" and theirs.provenance["recipe_hash"] == ours.provenance["recipe_hash"]
+    forget([answer["place"]])
+    assert not Path(answer["place"]).exists()
+    other = carry_out({**parcel, "code": "0"}, lambda sent: sent)
+    assert other["folder"] is None and "another sepbench" in other["said"]
+
+
+def test_without_a_cluster_it_is_said_how_to_start_one(repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("ray", reason=WITHOUT)
+    from ray._private.services import find_gcs_addresses
+
+    if find_gcs_addresses():
+        pytest.skip("a cluster is running on this machine")
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))  # where the address of the last one is remembered
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    line = words(str(repo / "baselines/mixture"), results=tmp_path / "runs")
+    code, _, err = call("run", *line, "--cluster", "auto")
+    assert code == 2 and "--cluster auto: no cluster was found. Start one with `ray start --head`" in err.splitlines()[-1]
+
+
+# a cluster of two node processes
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Any]:
+    """Two nodes of a core each, with a cache each; the driver is a process of its own."""
+    pytest.importorskip("ray", reason=WITHOUT)
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "env_vars": {"SEPBENCH_CACHE": str(tmp_path / "node0")}})
+    made.add_node(num_cpus=1, env_vars={"SEPBENCH_CACHE": str(tmp_path / "node1")})
+    made.wait_for_nodes()
+    yield made
+    made.shutdown()
+
+
+def grid(repo: Path, results: Path, *more: str) -> list[str]:
+    sets = [word for each in SMALL for word in ("--set", each)]
+    return ["sweep", *words(str(repo / "baselines/mixture_cnn"), results=results), *sets, "--seed", f"0..{N_RUNS - 1}", *more]
+
+
+def started(line: list[str]) -> tuple[subprocess.Popen, list[str]]:
+    """The command in a process, and what it says on stderr, line by line as it comes."""
+    code = "from sepbench.cli import main; main(prog_name='sepbench')"
+    process = subprocess.Popen([sys.executable, "-c", code, *line], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    said: list[str] = []
+    threading.Thread(target=lambda: said.extend(process.stderr), daemon=True).start()  # type: ignore[arg-type]
+    return process, said
+
+
+@pytest.mark.slow
+def test_twenty_runs_on_two_nodes_are_the_same_as_in_sequence(repo: Path, tmp_path: Path, cluster: Any):
+    began_s = time.monotonic()
+    process, said = started(grid(repo, tmp_path / "cluster", "--cluster", cluster.address))
+    assert process.wait(3000) == 0, said
+    print(f"on two nodes, with sounds to bring and processes to start: {time.monotonic() - began_s:.0f} s")
+    assert any("To run: 20, 2 at a time" in line for line in said) and any("Done 20 of 20" in line for line in said)
+    assert all((tmp_path / node / "sweeps").is_dir() for node in ("node0", "node1"))  # both have worked
+    began_s = time.monotonic()
+    code, _, err = call(*grid(repo, tmp_path / "sequence"))
+    assert code == 0, err
+    print(f"in sequence: {time.monotonic() - began_s:.0f} s")
+    ours = figures(tmp_path / "sequence")
+    assert len(ours) == N_RUNS and figures(tmp_path / "cluster") == ours
+
+
+@pytest.mark.slow
+def test_a_node_that_dies_in_the_middle_costs_no_run_and_those_tried_again_are_named(repo: Path, tmp_path: Path, cluster: Any):
+    process, said = started(grid(repo, tmp_path / "cluster", "--cluster", cluster.address))
+    until_s = time.monotonic() + 3000
+    while time.monotonic() < until_s and process.poll() is None:
+        if sum(line.startswith("Done") for line in said) >= 4 and list((tmp_path / "node1").glob("sweeps/*/*/.lock")):
+            break
+        time.sleep(0.05)
+    assert process.poll() is None, said
+    cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+    assert process.wait(3000) == 0, said
+    runs = read_runs(tmp_path / "cluster")
+    assert len(runs) == N_RUNS and all(run.state == "finished" for run in runs)
+    retried = [line for line in said if line.startswith("retried: ")]
+    assert len(retried) == 1 and "2 attempts; node died" in retried[0] and "seed=" in retried[0], said
+    plan = call(*grid(repo, tmp_path / "cluster", "--plan"))[1]
+    assert f"{N_RUNS} runs: {N_RUNS} cached." in plan
+    named = [part.split()[0] for part in retried[0].removeprefix("retried: ").split("; seed")]
+    some = {int(name.split("=")[1]) for name in named if "=" in name} or {0}
+    seed = min(some)
+    line = grid(repo, tmp_path / "sequence")
+    line[line.index("--seed") + 1] = str(seed)
+    assert call(*line)[0] == 0
+    (one,) = figures(tmp_path / "sequence").items()
+    assert figures(tmp_path / "cluster")[one[0]] == one[1]  # a run that was tried again has the same rows, too
