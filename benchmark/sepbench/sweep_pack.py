@@ -58,7 +58,7 @@ def arrays_of(folder: Path) -> dict[str, np.ndarray]:
 
 def digests(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
     """A hash of each file."""
-    return {name: hashlib.blake2b(memoryview(array), digest_size=16).hexdigest() for name, array in arrays.items()}
+    return {name: hashlib.blake2b(array.data, digest_size=16).hexdigest() for name, array in arrays.items()}
 
 
 def install(arrays: Mapping[str, np.ndarray], expected: Mapping[str, str], place: Path) -> None:
