@@ -309,8 +309,9 @@ def runs() -> dict[str, RunRecord]:
 
 
 def labelled(runs, labels) -> RunRecord:
-    """The small run that was trained with these labels, not one that scores it again."""
+    """The small run on its own task that was trained with these labels, not one that scores it again."""
     return next(run for run in runs.values() if run.config["recipe"] == "weak_label" and
+                run.config["task"]["name"] == "urban_events" and
                 run.options["labels"] == labels and "trained_by" not in run.config)
 
 

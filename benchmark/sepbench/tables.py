@@ -39,7 +39,8 @@ from sepbench.tables_fuss import count_tables
 from sepbench.tables_gap import gap_tables
 from sepbench.tables_notes import standing_notes
 from sepbench.tables_paper import paper_tables, read_published
-from sepbench.tables_ties import NOT_SEPARABLE, in_words, letters_of
+from sepbench.tables_ties import NOT_SEPARABLE, TOO_MANY, in_words, letters_of
+from sepbench.ties import MOST
 
 __all__ = ["Cell", "Line", "Table", "find_published", "list_runs", "make_tables", "named_tables", "render"]
 
@@ -157,7 +158,7 @@ def _comparison(runs: Sequence[RunRecord], split: str) -> Table:
     unasked = [name for name, metric in OF_METRICS.items() if not any(measures(run, metric) for run in runs)]
     tied = in_words(ties, labels)
     by = "SI-SDRi by label" if tied_by == BY_LABEL else "SI-SDRi"
-    words = (f"{by}, {NOT_SEPARABLE}: {tied}.",) if tied else ()
+    words = (f"{by}, {NOT_SEPARABLE}: {tied}.",) if tied else (TOO_MANY,) if len(runs) > MOST else ()
     notes = (*words, *_notes(runs, split, settings, tied_by))
     table = Table(title, tuple(headings), rows, notes, FOLDABLE, table_key(runs[0], split))
     return without_empty(table, ["Tie group", *unasked])

@@ -136,14 +136,14 @@ def scenes_hash(run: RunRecord, split: str) -> str | None:
 
 def method_names(runs: Sequence[RunRecord], but: Collection[str] = ()) -> dict[str, str]:
     """The name of each run's method with the options that tell it from its default and from its neighbours, `but` some."""
-    names = {}
-    for run in runs:
-        kind = (run.config["recipe"], run.config["profile"])
-        told = [_told(mate) for mate in runs if (mate.config["recipe"], mate.config["profile"]) == kind]
-        every = sorted(set(chain.from_iterable(told)))
-        differing = {key for key in every if len({str(facts.get(key)) for facts in told}) > 1}
-        own = _told(run)
-        shown = [key for key in own if key not in but and (key in differing or key in (run.changed or {}))]
+    names, told, differing = {}, [_told(run) for run in runs], dict[tuple[str, str], set[str]]()
+    kinds = [(run.config["recipe"], run.config["profile"]) for run in runs]
+    for kind in set(kinds):
+        mates = [facts for facts, other in zip(told, kinds) if other == kind]
+        every = sorted(set(chain.from_iterable(mates)))
+        differing[kind] = {key for key in every if len({str(facts.get(key)) for facts in mates}) > 1}
+    for run, own, kind in zip(runs, told, kinds):
+        shown = [key for key in own if key not in but and (key in differing[kind] or key in (run.changed or {}))]
         name = run.config.get("name") or run.config["recipe"]
         names[run.id] = f"{name} ({', '.join(f'{key}={plain(own[key])}' for key in shown)})" if shown else name
     return names

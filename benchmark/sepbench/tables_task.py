@@ -35,7 +35,8 @@ from sepbench.tables_facts import (
 from sepbench.tables_format import Cell, Line, Table, text, without_empty
 from sepbench.tables_notes import BUDGET, SEEDS_NOTE, clip_note, given, standing_notes, without_budget
 from sepbench.tables_seeds import BY_RULE, cells_of, figure_printed, ids_of, scored, shows_seeds, with_n
-from sepbench.tables_ties import letters_in
+from sepbench.tables_ties import TOO_MANY, letters_in
+from sepbench.ties import MOST
 
 FIGURES = {  # metric -> heading and digits; those that no run has and the task does not ask for are left out
     "si_sdri": ("SI-SDRi, dB", 1), "si_sdr": ("SI-SDR, dB", 1), "snri": ("SNRi, dB", 1), "ca_sdri": ("CA-SDRi, dB", 1),
@@ -110,7 +111,8 @@ def _table(methods: Sequence[Sequence[RunRecord]], split: str, named: Sequence[s
     first = [own[0] for own in methods]
     runs = [run for own in methods for run in own]
     names, shown = method_names(first, OF_THE_TABLE), _shown(runs, split, named)
-    rows = {own[0].id: read_rows(own[0].path) for own in methods if len(own) == 1 and has_rows(own[0])}
+    alone = [own[0] for own in methods if len(own) == 1 and has_rows(own[0])]
+    rows = {run.id: read_rows(run.path) for run in alone} if len(alone) <= MOST else {}
     figures = _figures(methods, rows, split, shown)
     lines = tuple(_line(own, split, names[own[0].id], cells) for own, cells in zip(methods, figures))
     headings = ["Method", "Supervision", "Corpus", "Profile", BUDGET, "Sources / scenes"]
@@ -122,6 +124,7 @@ def _table(methods: Sequence[Sequence[RunRecord]], split: str, named: Sequence[s
     notes += [*standing_notes(runs, split, by_labels=True), *clip_note(runs, split)]
     notes += [N_NOTE] if any(cell.shows_n for line in lines for cell in line.cells) else []
     notes += [SEEDS_NOTE] if shows_seeds(lines) else []
+    notes += [TOO_MANY] if len(alone) > MOST else []
     every = (*notes, scenes_words(scene_settings(first[0], split)), LEGEND, DASHES)
     table = Table(title, tuple(headings), lines, every, FOLDABLE, table_key(first[0], split))
     return without_budget(without_empty(table, ["Missed", "Training scenes"]))

@@ -9,15 +9,19 @@ from sepbench.results import RunRecord, read_rows
 from sepbench.statistics import Columns
 from sepbench.tables_facts import figures_of, has_rows
 from sepbench.tables_format import Line
-from sepbench.ties import tie_groups
+from sepbench.ties import MOST, tie_groups
 
+TOO_MANY = (
+    f"No letters: of more than {MOST} methods, none is compared with all others. Fewer are, with --task, --corpus or --profile, "
+    "or in a folder of their own."
+)
 NOT_SEPARABLE = "not separable by these scenes (paired, 95 %)"
 
 
 def letters_of(runs: Sequence[RunRecord], metric: str, split: str) -> dict[str, str]:
     """Letters by run, of those that have the figure and its rows: two share one where they are not told apart."""
     scored = [run for run in runs if figures_of(run, split, metric) and has_rows(run)]
-    return letters_in({run.id: read_rows(run.path) for run in scored}, metric, split) if len(scored) > 1 else {}
+    return letters_in({run.id: read_rows(run.path) for run in scored}, metric, split) if 1 < len(scored) <= MOST else {}
 
 
 def letters_in(rows: Mapping[str, Columns], metric: str, split: str) -> dict[str, str]:

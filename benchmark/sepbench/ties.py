@@ -14,6 +14,8 @@ from sepbench.comparison import excludes_zero
 from sepbench.metrics import METRICS, OUTCOMES
 from sepbench.statistics import N_RESAMPLES, POOLED, SEED, Columns, Figure, intervals, mean_figure
 
+MOST = 60  # runs that are compared with one another; 1,770 pairs
+
 
 def tie_groups(
     rows: Mapping[str, Columns], metric: str, split: str, n_resamples: int = N_RESAMPLES, seed: int = SEED
@@ -23,7 +25,8 @@ def tie_groups(
     Two runs share a letter if and only if the 95 % interval of their paired difference, on the scenes and sources that
     both have, leaves room for none (`excludes_zero`) or cannot be had. Not to be told apart is not to be equal: with few
     scenes, all share "a".
-    Runs without rows of `metric` in `split` are absent. `rows`: those of each run, as `read_rows` gives them.
+    Runs without rows of `metric` in `split` are absent; of more than MOST all are: every pair is compared. `rows`: those of
+    each run, as `read_rows` gives them.
 
     There is no correction for multiple comparisons: two runs are told apart by the rule of `sepbench compare`, whichever
     other runs happen to stand in the table. Of 20 pairs of equals, about one is told apart by chance.
@@ -31,7 +34,7 @@ def tie_groups(
     there = {str(scene) for columns in rows.values() for scene in set(columns["scene"][columns["split"] == split])}
     scenes = {scene: i for i, scene in enumerate(sorted(there))}
     table = (_pooled if metric in POOLED else _averaged)(rows, metric, split, scenes)
-    if not table.runs:
+    if not table.runs or len(table.runs) > MOST:
         return {}
     known = METRICS.get(metric)
     falling = -1 if known is None or known.higher_is_better is not False else 1
