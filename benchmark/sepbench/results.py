@@ -22,20 +22,19 @@ from sepbench.results_checks import check_metrics, config_hash, own_id, run_json
 from sepbench.results_decisions import FILE, Decisions, merge_decisions, write_decisions
 from sepbench.results_format import FORMAT, config_now, renamed, tables_now
 from sepbench.results_rows import (
-    as_columns,
     as_parquet,
     as_table,
-    joined,
+    coded_rows,
     read_parquet,
     read_rows,
     row_means,
     row_table,
+    write_sorted,
 )
 from sepbench.scene import Row
 from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, sweep, write_bytes, write_json, write_text
 
 __all__ = ["RunFolder", "RunRecord", "read_rows", "read_runs", "row_means", "row_table", "run_id"]
-ORDER = [(name, "ascending") for name in ("split", "scene", "source", "label", "metric")]
 
 
 def run_id(config: Mapping[str, Any], changed: Mapping[str, Any] | None = None) -> str:
@@ -145,15 +144,14 @@ class RunFolder:
         `metrics` replaces the summary where a run has no rows (statistics of labels). Rows are sorted first, so that
         the result does not depend on where the run was interrupted. `weights_hash`: of what answered, if it learns.
         """
-        table = joined(self._chunks("*")).sort_by(ORDER)
+        rows = self.path / "rows.parquet"
+        n_rows = write_sorted(self._chunks("*"), rows)
         told = [path.with_suffix(".jsonl") for path in self._chunks("*")]
         if metrics is None:
-            from sepbench.statistics import summarise
+            from sepbench.statistics import summarise_coded
 
-            metrics = summarise(as_columns(table))
+            metrics = summarise_coded(*coded_rows(rows)) if n_rows else {}
         metrics = finite(metrics)
-        if table.num_rows:
-            write_bytes(self.path / "rows.parquet", as_parquet(table))
         merge_decisions(filter(Path.is_file, told), self.path / FILE)
         write_json(self.path / "metrics.json", metrics)
         if last is not None:

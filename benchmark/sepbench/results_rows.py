@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import astuple, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,10 +13,16 @@ from sepbench.errors import UserError
 from sepbench.results_checks import check_rows, run_json
 from sepbench.results_format import FORMAT, renamed
 from sepbench.scene import Row
+from sepbench.storage import replacing
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+
+    from sepbench.statistics import Coded
+
+ORDER = [(name, "ascending") for name in ("split", "scene", "source", "label", "metric")]
+ROWS_AT_ONCE = 1 << 17  # in memory, and in a row group of the file
 
 
 def read_rows(folder: Path) -> dict[str, np.ndarray]:
@@ -56,11 +63,89 @@ def row_means(folder: Path) -> dict[tuple[str, str], float]:
     return {(split, metric): product / total for split, metric, product, total in found if total > 0}
 
 
-def joined(files: Iterable[Path]) -> pa.Table:
-    """The rows of several files, one after the other."""
+def write_sorted(chunks: Sequence[Path], to: Path) -> int:
+    """Write the rows of all `chunks` to the file `to`, in the order of ORDER; how many. Nothing is written of none.
+
+    The same rows make the same file, whatever chunks they came in. They are held a part at a time where chunks follow one
+    another, as they do where each holds scenes that lie side by side.
+    """
+    import pyarrow.parquet as pq
+
+    n_rows, writer = 0, None
+    first = sorted((_scenes_of(path), path) for path in chunks if pq.ParquetFile(path).metadata.num_rows)
+    apart = all(one[1] < other[0] for (one, _), (other, _) in itertools.pairwise(first))
+    paths = [path for _, path in first]
+    if not paths:
+        return 0
+    with replacing(to) as file:
+        for part in _parts(paths) if apart else _slices(_together(paths)):
+            writer = writer or pq.ParquetWriter(file, part.schema, write_page_checksum=True)
+            writer.write_table(part, row_group_size=ROWS_AT_ONCE)
+            n_rows += part.num_rows
+        if writer is not None:
+            writer.close()
+    return n_rows
+
+
+def _scenes_of(chunk: Path) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The first and the last scene of a chunk, with their splits."""
+    table = read_parquet(chunk, ["split", "scene"])
+    keys = set(zip(table.column("split").to_pylist(), table.column("scene").to_pylist()))
+    return min(keys), max(keys)
+
+
+def _parts(chunks: Iterable[Path]) -> Iterator[pa.Table]:
+    """The rows of chunks of which each begins where the one before has ended, ROWS_AT_ONCE at a time."""
     import pyarrow as pa
 
-    return pa.concat_tables([_schema().empty_table(), *map(read_parquet, files)])
+    held = _schema().empty_table()
+    for path in chunks:
+        held = pa.concat_tables([held, read_parquet(path).sort_by(ORDER)])
+        while held.num_rows >= ROWS_AT_ONCE:
+            yield held.slice(0, ROWS_AT_ONCE).combine_chunks()
+            held = held.slice(ROWS_AT_ONCE).combine_chunks()
+    if held.num_rows:
+        yield held.combine_chunks()
+
+
+def _together(chunks: Iterable[Path]) -> pa.Table:
+    import pyarrow as pa
+
+    return pa.concat_tables([_schema().empty_table(), *map(read_parquet, chunks)]).sort_by(ORDER)
+
+
+def _slices(table: pa.Table) -> Iterator[pa.Table]:
+    for start in range(0, table.num_rows, ROWS_AT_ONCE):
+        yield table.slice(start, ROWS_AT_ONCE).combine_chunks()
+
+
+def coded_rows(file: Path) -> tuple[dict[str, Coded], np.ndarray, np.ndarray]:
+    """The rows of a file as `summarise_coded` wants them: words as codes, values, weights."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from sepbench.statistics import CODED, Coded
+
+    held = pq.ParquetFile(file, read_dictionary=list(CODED), page_checksum_verification=True)
+    words: dict[str, dict[str, int]] = {name: {} for name in CODED}
+    codes: dict[str, list[np.ndarray]] = {name: [] for name in CODED}
+    numbers: dict[str, list[np.ndarray]] = {"value": [], "weight": []}
+    for k in range(held.num_row_groups):
+        part = held.read_row_group(k, columns=[*CODED, *numbers])
+        for name in CODED:
+            for chunk in part.column(name).chunks:
+                known = [words[name].setdefault(word, len(words[name])) for word in chunk.dictionary.to_pylist()]
+                codes[name].append(np.array(known, np.int32)[chunk.indices.to_numpy()])
+        for name, columns in numbers.items():
+            columns.append(part.column(name).to_numpy())
+    found = {}
+    for name in CODED:
+        order = np.argsort(np.array(list(words[name])), kind="stable")
+        place = np.empty(len(order), np.int32)
+        place[order] = np.arange(len(order), dtype=np.int32)
+        every = list(words[name])
+        found[name] = Coded([every[i] for i in order], place[np.concatenate(codes[name])])
+    return found, np.concatenate(numbers["value"]), np.concatenate(numbers["weight"])
 
 
 def as_table(rows: Sequence[Row]) -> pa.Table:

@@ -10,9 +10,9 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sepbench.errors import UserError
 
@@ -21,7 +21,14 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, or leave what was there: a temporary neighbour, flushed to disk, then renamed over it.
+    """Write `data` to `path`, as `replacing` does."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which becomes `path` in the end, or leaves what was there: a neighbour, flushed to disk, then renamed.
 
     UserError naming the folder where the disk is full or may not be written.
     """
@@ -31,7 +38,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(handle, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
