@@ -308,7 +308,8 @@ def test_weak_and_isolated_batches_sound_the_same(cache: ClipCache):
 
 def test_weak_scenes_offer_batches_and_nothing_else(cache: ClipCache):
     scenes = WeakScenes(planner_of(cache), "frame")
-    assert [name for name in dir(scenes) if not name.startswith("_")] == ["batch"]
+    assert [name for name in dir(scenes) if not name.startswith("_")] == ["batch", "scene_id", "share"]
+    assert vars(scenes.share(0, 4, 1, 2)).keys() == vars(scenes.batch(0, 4)).keys()  # a rank's share tells no more than a batch
 
 
 def test_another_seed_split_setting_or_content_makes_other_scenes(cache: ClipCache):

@@ -295,7 +295,8 @@ def test_a_weak_batch_has_no_place_for_a_source(synthetic: ClipCache):
 
 def test_weak_scenes_offer_batches_and_nothing_else(synthetic: ClipCache):
     scenes = WeakScenes(planner_of(synthetic), "frame")
-    assert [name for name in dir(scenes) if not name.startswith("_")] == ["batch"]
+    assert [name for name in dir(scenes) if not name.startswith("_")] == ["batch", "scene_id", "share"]
+    assert vars(scenes.share(0, 4, 1, 2)).keys() == vars(scenes.batch(0, 4)).keys()  # a rank's share tells no more than a batch
     assert names(WeakTraining) == {"scenes", "valid", "folder", "seed", "progress", "budget"}
 
 

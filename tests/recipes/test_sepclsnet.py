@@ -306,7 +306,7 @@ def test_a_training_that_diverges_is_told_in_one_line(tmp_path):
     method = tiny()
     with torch.no_grad():
         method.network.separator.decoder.weight.fill_(float("nan"))
-    with pytest.raises(UserError, match="Training start: the loss is nan at step 0. Lower the learning rate"):
+    with pytest.raises(UserError, match="Training start: the loss is nan at step 0, on batch 0.*Lower the learning rate"):
         method.fit(training(tmp_path))
 
 
