@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from sepbench.errors import UserError
 from sepbench.results_checks import check_rows, run_json
-from sepbench.results_format import FORMAT, renamed
+from sepbench.results_format import FORMAT, RENAMED, renamed
 from sepbench.scene import Row
-from sepbench.storage import replacing
+from sepbench.storage import read_json, replacing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +31,17 @@ def read_rows(folder: Path) -> dict[str, np.ndarray]:
     UserError where it has none (statistics of labels alone), or where they cannot be read or are no figures.
     """
     columns = as_columns(row_table(folder))
-    names = renamed(run_json(Path(folder)) or {"format": FORMAT})
-    for old, new in names.items():
+    for old, new in _names(Path(folder)).items():
         columns["metric"][columns["metric"] == old] = new
     return columns
+
+
+def _names(folder: Path) -> dict[str, str]:
+    """What metrics are called now that an older format calls otherwise. All else in run.json is looked at by who reads runs."""
+    file = folder / "run.json"
+    held = read_json(file) if file.is_file() else {"format": FORMAT}
+    known = isinstance(held, dict) and held.get("format") in (FORMAT, *RENAMED)
+    return renamed(held if known else run_json(folder) or {"format": FORMAT})
 
 
 def row_table(folder: Path) -> pa.Table:
