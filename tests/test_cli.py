@@ -147,6 +147,8 @@ def test_no_option_of_the_command_can_be_taken_by_a_recipe():
         (["data", "priors", "urbansound8k", "--metadata", "nothing.csv"], "nothing.csv: no such file."),
         (["data", "priors", "urbansound8k", "--metadata", "x", "--lambda", "0"], "got '0', wanted numbers such as"),
         (["data", "priors", "urbansound8k", "--metadata", "x", "--folds", "6-1"], "got '6-1', wanted folds such as"),
+        (["run", "recipes/tiny", "--seed", "0,1", "--devices", "2", "-j", "2"], "--devices 2: so trained, one run follows"),
+        (["run", "recipes/tiny", "--begin-with", ".", "--cluster", "local"], "no run there"),
         (["table", "nowhere"], "nowhere"),
         (["ls", "nowhere"], "nowhere"),
     ],
@@ -155,6 +157,14 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(folder, args, s
     before = sorted(Path().rglob("*"))
     assert said in refused(*args)
     assert sorted(Path().rglob("*")) == before
+
+
+def test_several_nodes_train_one_run_a_command(folder, monkeypatch):
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517", "NODE_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    nodes = (str(folder), "--nodes", "2")
+    assert "2 runs: several nodes, and ranks of torchrun or srun, train one." in refused("run", *nodes, "--seed", "0,1")
+    assert "20 runs: several nodes" in refused("sweep", *nodes, "--search", "random", "--trials", "20")
 
 
 def test_a_misspelt_run_is_answered_with_the_nearest(folder):

@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 import soundfile
 
@@ -399,6 +400,22 @@ def test_ctrl_c_leaves_the_part_alone_and_the_rest_is_fetched_later(server, tmp_
 
 
 # archives
+
+
+def test_a_download_that_is_stopped_while_it_is_checked_is_not_fetched_again(server, tmp_path, monkeypatch):
+    offer(server, tmp_path, monkeypatch)
+    real = pooch.core.hash_matches
+
+    def stopped(*given: object, **more: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pooch.core.hash_matches", stopped)
+    assert got(server, "esc50", str(tmp_path / "to"))[0] == 130
+    assert [name for name in left(tmp_path) if name.endswith(".part")] and not (tmp_path / "to").exists()
+    monkeypatch.setattr("pooch.core.hash_matches", real)
+    asked = len(server.asked)
+    assert got(server, "esc50", str(tmp_path / "to"))[0] == 0
+    assert len(server.asked) == asked and (tmp_path / "to").is_dir() and left(tmp_path) == ["to"]
 
 
 def tar_of(folder: Path, *members: tuple[tarfile.TarInfo, bytes]) -> Path:

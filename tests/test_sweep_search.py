@@ -69,6 +69,9 @@ def test_a_study_that_was_stopped_goes_on_and_tries_what_it_would_have_tried(tmp
         code, out, err = call(*line)
         if stops_at >= 0:
             assert code == 130 and len(trials_in(results)) == 2
+            (journal,) = results.parent.rglob("study.journal")
+            with journal.open("ab") as file:  # as a full disk leaves it
+                file.write(b'{"op_code": 4, "worker')
             code, out, err = call(*line)
             assert "goes on with trial 2" in err and "2 of them are there" in err
         assert code == 0, err

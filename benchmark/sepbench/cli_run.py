@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,6 +62,14 @@ class Common:
         if shared and (given["cluster"] or (given["jobs"] or 1) > 1):
             other = "--cluster" if given["cluster"] else "-j"
             raise UserError(f"{' '.join(shared)}: so trained, one run follows the other. Leave {other} away.")
+        if given["cluster"] and given["begin_with"]:
+            raise UserError("--begin-with: is not brought to the nodes of a cluster. Leave --cluster away, or --begin-with.")
+        if given.get("search"):
+            self._check_alone(given["trials"] or 2)
+        if not self.leads:
+            from sepbench.run_ranks import SILENT
+
+            self.progress = progress = SILENT
         for recipe in ctx.meta["without the task"]:
             progress.say(f"{recipe.folder.name}: does not run on {given['task']}; left out")
         self.failed: list[str] = []  # recipes
@@ -69,11 +79,22 @@ class Common:
     @property
     def leads(self) -> bool:
         """Whether this process speaks for all that train together."""
-        if self.given["devices"] * self.given["nodes"] == 1:
-            return True
-        from sepbench.run import place_of
+        return self._place is None or self._place.ranks.leads
 
-        return place_of(self.given["devices"], self.given["nodes"]).ranks.leads
+    @cached_property
+    def _place(self) -> Any:
+        """None where this process is the only one."""
+        if self.given["devices"] * self.given["nodes"] == 1 and "TORCHELASTIC_RUN_ID" not in os.environ:
+            return None
+        from sepbench.run_ranks import place_of
+
+        return place_of(self.given["devices"], self.given["nodes"])
+
+    def _check_alone(self, n_runs: int) -> None:
+        """UserError where ranks that somebody else starts would have more than one run to train."""
+        place = self._place
+        if place is not None and n_runs > 1 and place.ranks.n > 1 and (place.ranks.nodes > 1 or not place.starts):
+            raise UserError(f"{n_runs} runs: several nodes, and ranks of torchrun or srun, train one. Give a command for each.")
 
     def asked(self) -> list[Asked]:
         """The runs that are asked for, each once and with its name."""
@@ -83,6 +104,7 @@ class Common:
         for recipe in self.recipes:
             with self.the_rest_goes_on(recipe):
                 found += asked_runs(recipe, self.given, self.data, self.inner)
+        self._check_alone(len(found))
         return with_names(found, len(self.recipes) > 1)
 
     @contextmanager

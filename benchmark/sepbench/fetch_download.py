@@ -38,12 +38,14 @@ def download(url: str, file: Path, checksum: str, n_bytes: int | None, stall_s: 
     try:
         pooch.retrieve(url, checksum, file.name, file.parent, downloader=fetching)
     except ValueError:  # what pooch raises where the checksum is another; it has removed the file
+        fetching.drop()
         said = f"has another checksum than the {checksum.partition(':')[0]} that was wanted, and was removed"
         raise UserError(f"{url}: what came {said}. Try again later, or give --mirror URL.") from None
     except OSError as error:
         if error.errno in NO_ROOM:
             raise UserError(f"{file.parent}: no room left for {file.name}. Free some, and give the command again.") from None
         raise UserError(f"{file.parent}: cannot be written: {error.strerror or error}. Choose a folder you may write.") from None
+    fetching.drop()
     return file
 
 
@@ -96,8 +98,11 @@ class _Resuming:
                     kept = f"{self._size() / MB:,.1f} MB are kept in {self.part}: the same command goes on from there"
                     raise UserError(f"{url}: {error}, {TRIES} times over. {kept}.") from None
                 time.sleep(min(max(BACKOFF_S * 2**lost, error.wait_s), LONGEST_WAIT_S))
-        os.replace(self.part, output_file)
-        self.notes.unlink(missing_ok=True)
+        Path(output_file).unlink(missing_ok=True)
+        try:
+            os.link(self.part, output_file)  # the part stays until the checksum is known to be right
+        except OSError:  # a disk without links
+            os.replace(self.part, output_file)
 
     def _go_on(self, url: str) -> None:
         """Ask for what is lacking, and write it behind what is there. _Passing where less than all has come."""
@@ -126,12 +131,12 @@ class _Resuming:
         first, total = _span(answer)
         now = _State.of(url, answer.headers, total)
         if answer.status_code == 416 or (answer.status_code == 206 and (first != had or _differ(state, now))):
-            self._drop()
+            self.drop()
             raise _Passing("the file on the server is another than the one that was begun")
         if answer.status_code not in (200, 206):
             _refuse(url, answer)
         if self.n_bytes is not None and total is not None and total != self.n_bytes:
-            self._drop()
+            self.drop()
             raise UserError(f"{url}: has {total:,} bytes there, wanted {self.n_bytes:,}: it is another file. Give --mirror URL.")
         if answer.status_code == 200:
             if had:
@@ -164,7 +169,7 @@ class _Resuming:
             return None
         return found if found.url == url else None
 
-    def _drop(self) -> None:
+    def drop(self) -> None:
         self.part.unlink(missing_ok=True)
         self.notes.unlink(missing_ok=True)
 

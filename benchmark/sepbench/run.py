@@ -36,7 +36,7 @@ from sepbench.run_ranks import SILENT, Place, check_devices, place_of, together
 from sepbench.run_weights import content, parameters, weights_hash
 from sepbench.run_workers import Workers
 from sepbench.scene import Row, Scene
-from sepbench.storage import locked
+from sepbench.storage import FolderLock
 from sepbench.tasks.settings import SCORED_ON
 from sepbench.tasks.splits import SHARED_POOL, split_clips
 from sepbench.tasks.task import Task, build_task, task_info
@@ -189,8 +189,8 @@ def _open(
 ) -> RunFolder:  # fmt: skip
     changed = changed_options(config, options, recipe)
     path = results / run_id(config, changed)
-    if again and not locked(path):  # what another process is writing stays, and `open_or_create` says who it is
-        shutil.rmtree(path, ignore_errors=True)
+    if again and path.is_dir():
+        _empty(path)
     seeds = {"run": config["seed"], "scenes": config["task"]["scenes"]["seed"]}
     facts = provenance(checkout(), seeds, {"hash": task.cache.content_hash, "clips": len(task.cache.clips)})
     facts["recipe_folder"] = folder_words(recipe)
@@ -206,6 +206,17 @@ def _open(
         facts["parts_hash"] = task.parts_hash
     facts |= audit_run(task, config, learnt_by).provenance
     return RunFolder.open_or_create(results, config, options, recipe.tables_plain(), facts, changed)
+
+
+def _empty(path: Path) -> None:
+    """Remove what a run has left. UserError where another process is writing it: that stays."""
+    lock = FolderLock(path)
+    try:
+        for each in path.iterdir():
+            if each.name != FolderLock.NAME:
+                shutil.rmtree(each) if each.is_dir() and not each.is_symlink() else each.unlink()
+    finally:
+        lock.release()
 
 
 def _check_same_sounds(record: RunRecord, config: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 from sepbench.children import GRACE_S, Child
 from sepbench.devices import device
 from sepbench.errors import UserError
-from sepbench.ranks import Ranks, joined, wait_for_all
+from sepbench.ranks import PATIENCE, Ranks, joined, wait_for_all
 from sepbench.run_fit import learn
 from sepbench.run_job import Job, rebuilt
 
@@ -186,7 +186,7 @@ def _store(place: Place, progress: Any) -> Any:
     """Where the ranks leave word for each other; waited for where another process keeps it."""
     from torch.distributed import TCPStore
 
-    keeps, told = place.hosts and place.ranks.leads, False
+    keeps, told, until_s = place.hosts and place.ranks.leads, False, time.monotonic() + PATIENCE.total_seconds()
     while True:
         try:
             return TCPStore(place.address, place.port, None, keeps, timeout=KNOCK, wait_for_workers=False)
@@ -195,6 +195,9 @@ def _store(place: Place, progress: Any) -> Any:
                 why = str(error).splitlines()[0]
                 said = f"MASTER_PORT {place.port}: cannot be listened on ({why}). Choose another on all nodes."
                 raise UserError(said) from None
+        if time.monotonic() > until_s:
+            waited = f"no first rank for {PATIENCE.total_seconds() / 60:.0f} minutes"
+            raise UserError(f"{place.address}:{place.port}: {waited}. See what became of it there.")
         if progress is not None and not told:
             progress.say(f"Waiting for the first rank at {place.address}:{place.port}")
             told = True

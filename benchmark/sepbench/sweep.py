@@ -126,7 +126,7 @@ def _ended(run: PlannedRun, outcome: Outcome, i: int, n: int) -> str:
 
 def main_figure(outcome: Outcome) -> tuple[str, float] | None:
     """The first of SHOWN that a run has, over all sources of the first split that it was scored on."""
-    if outcome.folder is None:
+    if outcome.folder is None or not (outcome.folder / "metrics.json").is_file():  # a rank that only helps is done sooner
         return None
     metrics = read_json(outcome.folder / "metrics.json")
     split = "test" if "test" in metrics else next(iter(metrics), "")

@@ -41,6 +41,8 @@ def unpack(data: bytes, place: Path) -> None:
         if place.exists():
             os.rename(place, old)
         os.rename(beside, place)
+    except tarfile.TarError as error:
+        raise UserError(f"{place.name}: arrived damaged ({error}). Give the same command again.") from error
     except OSError as error:
         if old.exists() and not place.exists():
             os.rename(old, place)

@@ -82,8 +82,8 @@ class RayPool:
                 raise UserError(f"{place}: another process is writing this run. Wait for it to end, and start again.")
             place.parent.mkdir(parents=True, exist_ok=True)
             unpack(answer["folder"], place)
-        except UserError as error:
-            return run, Outcome(None, str(error), answer["seconds"])
+        except (UserError, OSError) as error:
+            return run, Outcome(None, in_a_line(error), answer["seconds"])
         self.attempts.arrived.remote(answer["node"], answer["place"])
         return run, Outcome(place, "", answer["seconds"], retried=self._retried(run))
 

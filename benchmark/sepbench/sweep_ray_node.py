@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from sepbench.corpora.cache import cache_root
 from sepbench.corpora.listed import LISTING
@@ -95,7 +96,14 @@ def _with_recipe(spec: dict[str, Any], parcel: Parcel, fetch: Callable[[Any], An
     sent = cache_root() / "sweeps" / "recipes" / wanted[:16] / folder.parent.name / folder.name
     if not sent.is_dir():
         sent.parent.mkdir(parents=True, exist_ok=True)
-        unpack(fetch(parcel["recipe"]), sent)
+        mine = sent.with_name(f"{sent.name}-{uuid4().hex[:8]}")  # of several workers that bring it at once, the first one's stays
+        unpack(fetch(parcel["recipe"]), mine)
+        try:
+            os.rename(mine, sent)
+        except OSError:
+            if not sent.is_dir():
+                raise
+            shutil.rmtree(mine, ignore_errors=True)
     return {**spec, "recipe": str(sent)}
 
 

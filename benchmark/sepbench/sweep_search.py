@@ -13,7 +13,7 @@ from typing import Any
 from sepbench.errors import UserError
 from sepbench.metrics import METRICS
 from sepbench.ranges import Dimension
-from sepbench.storage import FolderLock, locked, read_json
+from sepbench.storage import FolderLock, locked, read_json, write_bytes
 from sepbench.sweep_plan import CACHED, PlannedRun
 from sepbench.sweep_spec import Outcome
 from sepbench.worst import PREFERRED
@@ -119,11 +119,14 @@ class Search:
         metric = self.wanted.metric or PREFERRED[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _mend(self.folder / "study.journal")
             storage = JournalStorage(JournalFileBackend(str(self.folder / "study.journal")))
-            study = self.optuna.create_study(
-                storage=storage, study_name="search", load_if_exists=True,
-                direction="maximize" if METRICS[metric].higher_is_better else "minimize",
-            )  # fmt: skip
+            direction = "maximize" if METRICS[metric].higher_is_better else "minimize"
+            try:
+                study = self.optuna.create_study(storage=storage, study_name="search", load_if_exists=True, direction=direction)
+            except ValueError as error:  # as of JSON
+                file = self.folder / "study.journal"
+                raise UserError(f"{file}: a line of it is cut short. Remove that line, and the study goes on.") from error
         known = study.user_attrs.get("key")
         if known not in (None, self.wanted.key):
             said = "was begun with other settings, ranges or seed. Choose another name, or leave it away."
@@ -230,3 +233,10 @@ def _locked(folder: Path) -> FolderLock:
     if locked(folder):
         raise UserError(f"--study {folder.name}: another process is searching in it. Wait for it to end, or stop it.")
     return FolderLock(folder)
+
+
+def _mend(journal: Path) -> None:
+    """Drop what was written of a last line when the power went, or the disk was full. The lock of the study is held."""
+    held = journal.read_bytes() if journal.is_file() else b""
+    if held and not held.endswith(b"\n"):
+        write_bytes(journal, held[: held.rfind(b"\n") + 1])

@@ -179,9 +179,10 @@ class _Crank(lightning.LightningModule):
 
     def training_step(self, batch: WeakBatch, index: int) -> Tensor:
         losses = self.loss(batch)
-        if who(not torch.isfinite(losses["loss"])):
+        if ranks := who(not torch.isfinite(losses["loss"])):
+            its = f"{losses['loss'].item()}" if here().rank in ranks else f"not finite on rank {ranks[0]}"
             raise UserError(
-                f"Training {self.name}: the loss is {losses['loss'].item()} at step {self.global_step}, on "
+                f"Training {self.name}: the loss is {its} at step {self.global_step}, on "
                 f"{self.source.told(index)} {_lower_the_rate(self.name)}"
             )
         self.log_dict(
