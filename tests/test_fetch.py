@@ -323,7 +323,7 @@ def test_a_server_that_is_not_there_is_told(server, tmp_path, monkeypatch):
     offer(server, tmp_path, monkeypatch)
     monkeypatch.setattr(fetch_download, "TRIES", 2)
     line = refused_to(tmp_path, "http://127.0.0.1:9")
-    assert "the connection broke off" in line
+    assert "nobody answers there, 2 times over. See to the network, or give --mirror URL." in line
     assert "is no address" in refused_to(tmp_path, "nonsense")
 
 

@@ -254,6 +254,7 @@ def test_a_place_that_something_else_has_taken_costs_no_run(tmp_path: Path) -> N
         (["a", "a"], "lies in the other"),
         (["a", "a/below"], "lies in the other"),
         (["a", "nowhere"], "no such folder of results"),
+        (["nowhere", "a"], "nowhere: no such folder of results. Name the one"),
         (["a", "empty"], "no runs in it"),
         (["RUN", "b"], "is a run"),
     ],

@@ -412,3 +412,12 @@ def test_a_method_that_is_not_there_is_named(tmp_path):
     recipe = load_recipe(write(tmp_path / "contest" / "lost", lambda r: r.update(method="method.py:Tinny")))
     with pytest.raises(UserError, match="recipe.yaml: method: method.py has no class Tinny. Did you mean 'Tiny'"):
         build(recipe, recipe.resolve("quick")[0], TASK)
+
+
+def test_a_part_of_a_corpus_is_not_passed_over_in_silence(repo: Path):
+    recipe = load_recipe(repo / "recipes/itdcnpp").on("common")
+    assert recipe.resolve("quick", data={"esc50": "x", "urbansound8k": "y"})[0]["task"]["corpus"] == "esc50+urbansound8k"
+    assert recipe.resolve("quick", data={"fuss": "x"})[0]["task"]["corpus"] == "synthetic"
+    assert recipe.resolve("quick", data={"esc50": "x"}, corpus="esc50")[0]["task"]["corpus"] == "esc50"
+    with pytest.raises(UserError, match="mixes esc50 and urbansound8k, and urbansound8k is not given"):
+        recipe.resolve("quick", data={"esc50": "x"})

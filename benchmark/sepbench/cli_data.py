@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -142,6 +143,8 @@ def fetch(name: str, folder: Path | None, room: str | None, agree: bool, mirror:
     from sepbench.fetch import fetch as fetched
     from sepbench.progress import make_progress
 
+    if not math.isfinite(timeout):
+        raise UserError(f"--timeout {timeout}: wanted a number of seconds above 0.")
     source, archive = SOURCES[name], archive_of(name, room)
     folder = folder or Path("data") / name
     if is_there(archive, folder):

@@ -23,6 +23,11 @@ from sepbench.storage import NO_ROOM, write_text
 
 TRIES, BACKOFF_S, LONGEST_WAIT_S = 5, 1.0, 60.0  # tries without a byte that is new; the wait doubles
 BUSY = (408, 429, 500, 502, 503, 504)  # what passes
+REASONS = {  # words of requests' errors, and what they mean
+    "timed out": "the server said nothing for {:g} s", "resolve": "its name is not known to this machine's network",
+    "NameResolutionError": "its name is not known to this machine's network", "refused": "nobody answers there",
+    "unreachable": "the network does not reach it",
+}  # fmt: skip
 CHUNK, MB = 1 << 14, 1_000_000  # where the connection breaks off, so much is fetched again at most
 
 
@@ -95,8 +100,10 @@ class _Resuming:
                 lost = 0 if self._size() > furthest else lost + 1
                 furthest = max(furthest, self._size())
                 if lost >= TRIES:
-                    kept = f"{self._size() / MB:,.1f} MB are kept in {self.part}: the same command goes on from there"
-                    raise UserError(f"{url}: {error}, {TRIES} times over. {kept}.") from None
+                    size = self._size()
+                    then = f"{size / MB:,.1f} MB are kept in {self.part}: the same command goes on from there"
+                    then = then if size else "See to the network, or give --mirror URL"
+                    raise UserError(f"{url}: {error}, {TRIES} times over. {then}.") from None
                 time.sleep(min(max(BACKOFF_S * 2**lost, error.wait_s), LONGEST_WAIT_S))
         Path(output_file).unlink(missing_ok=True)
         try:
@@ -124,8 +131,11 @@ class _Resuming:
             said = f"the server's certificate is not accepted ({error})"
             raise UserError(f"{url}: {said}. Mend the machine's certificates, or give --mirror URL.") from None
         except requests.RequestException as error:
-            slow = "timed out" in str(error).lower()
-            raise _Passing(f"the server said nothing for {self.stall_s:g} s" if slow else "the connection broke off") from None
+            said = str(error)
+            for words, why in REASONS.items():
+                if words in said:
+                    raise _Passing(why.format(self.stall_s)) from None
+            raise _Passing("the connection broke off") from None
 
     def _take(self, url: str, answer: requests.Response, had: int, state: _State | None) -> None:
         first, total = _span(answer)

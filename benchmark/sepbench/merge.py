@@ -65,6 +65,8 @@ def merge(folders: Sequence[Path], out: Path | None, dry_run: bool) -> list[Fate
     or not there, so that an interrupted merge can be given again.
     """
     to, sources = (folders[0], folders[1:]) if out is None else (out, folders)
+    if out is None and not to.is_dir():
+        raise UserError(f"{to}: no such folder of results. Name the one that the others go into, or a new one with -o DIR.")
     _check_apart([*folders, *([out] if out is not None else [])])
     with contextlib.nullcontext() if dry_run else _writing(to):
         plan = _Plan(to, read_runs(to, []) if to.is_dir() else [])

@@ -181,6 +181,8 @@ class MetricNames(click.ParamType):
         from sepbench.metrics import expand
 
         option = param.opts[0] if param else "--metrics"
+        if not value.strip(" ,"):
+            raise UserError(f"{option} {value!r}: wanted names of metrics. `sepbench metrics` lists them.")
         return expand([name.strip() for name in value.split(",") if name.strip()], option)
 
 

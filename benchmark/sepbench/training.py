@@ -462,3 +462,4 @@ def _quiet() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     for module in ("pytorch_lightning", "lightning"):
         warnings.filterwarnings("ignore", module=module)
+    warnings.filterwarnings("ignore", message="find_unused_parameters=True was specified")

@@ -35,13 +35,19 @@ def load_task(name: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
 def corpus_of(name: str, asked: str | None, data: Iterable[str], otherwise: str | None) -> str:
     """The corpus of a task's clips: what is `asked` for, else its own where all that joins in it is in `data`, else the other.
 
-    UserError where another corpus is asked for than the release that the task is.
+    UserError where another corpus is asked for than the release that the task is, and where a part of its own is in `data`
+    and the rest is not, so that the other would be taken in silence.
     """
     task = load_task(name, {})
     own: str = task["corpus"]
     if is_ready(task) and asked not in (None, own):
         raise UserError(f"--corpus {asked}: {name} is a release, of which nothing is mixed. Leave it away.")
-    given = is_ready(task) or all(part in data for part in own.split("+"))
+    lacking = [part for part in own.split("+") if part not in data]
+    given = is_ready(task) or not lacking
+    if not given and asked is None and otherwise not in (None, own) and len(lacking) < len(own.split("+")):
+        there = ", ".join(part for part in own.split("+") if part not in lacking)
+        raise UserError(f"--data: {name} mixes {own.replace('+', ' and ')}, and {', '.join(lacking)} is not given. Give --data "
+                        f"{lacking[0]}=DIR too, or --corpus {there.replace(', ', '+')} for that alone.")  # fmt: skip
     return asked or (own if given else otherwise or own)
 
 
