@@ -56,7 +56,8 @@ def test_the_template_uses_what_a_recipe_may_use():
     ("args", "said"),
     [
         (["new", "my-method"], "importable word (letters, digits, underscores), as my_method."),
-        (["new", "class"], "importable word"),
+        (["new", "class"], "importable word (letters, digits, underscores), as my_class."),
+        (["new", "9lives"], "importable word (letters, digits, underscores), as my_9lives."),
         (["new", "nowhere/my_method"], "there is no folder nowhere"),
         (["new", "taken"], "nothing is overwritten"),
         (["new", "file"], "file"),

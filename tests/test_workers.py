@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -73,7 +74,7 @@ def test_a_worker_that_dies_is_told_and_the_run_goes_on(world: World, half: Path
 
 
 def test_an_answer_in_other_company_may_round_differently_so_chunks_stay_as_they_are(world: World, half: Path, tmp_path: Path):  # noqa: F811
-    """Smaller chunks are another way to compute: the same to a millionth, and no run changes its own."""
+    """Smaller chunks are another way to compute: the same to a thousandth, and the run says so."""
     import pyarrow.parquet as pq
 
     usual = go_on(world, half, tmp_path / "usual", 1)
@@ -81,6 +82,8 @@ def test_an_answer_in_other_company_may_round_differently_so_chunks_stay_as_they
     small = world.go(tmp_path / "small", spread=Spread(chunk=1))
     values = [pq.read_table(run / "rows.parquet").column("value").to_pylist() for run in (usual, small)]
     assert values[0] == pytest.approx(values[1], abs=1e-3)
+    said = [json.loads((run / "run.json").read_text())["resumed"][-1]["provenance"].get("score_chunk") for run in (usual, small)]
+    assert said == [None, 1]
 
 
 def test_corpus_gone_before_workers_start_is_one_line(world: World, half: Path, tmp_path: Path):  # noqa: F811

@@ -39,9 +39,14 @@ class Seeds(click.ParamType):
         found: list[int] = []
         for part in str(value).split(","):
             match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", part.strip())
-            first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-            if not first <= last < first + MOST_SEEDS:
-                raise UserError(f"--seed {value}: wanted a whole number from 0, several such as 0,1,2, or a range such as 0..4.")
+            if match is None:
+                wanted = "a whole number from 0, several such as 0,1,2, or a range such as 0..4"
+                raise UserError(f"--seed {value!r}: wanted {wanted}.")
+            first, last = int(match[1]), int(match[2] or match[1])
+            if last < first:
+                raise UserError(f"--seed {value}: {part.strip()} ends before it begins. Turn it round.")
+            if last - first >= MOST_SEEDS:
+                raise UserError(f"--seed {value}: {last - first + 1:,} seeds; {MOST_SEEDS:,} at most, in one range.")
             found += range(first, last + 1)
         return list(dict.fromkeys(found))
 

@@ -70,6 +70,7 @@ def _check_free(folder: Path) -> None:
     name = folder.resolve().name
     if not name.isidentifier() or keyword.iskeyword(name):
         word = re.sub(r"\W+", "_", name).strip("_").lower() or "my_method"
+        word = word if word.isidentifier() and not keyword.iskeyword(word) else f"my_{word}"
         raise UserError(f"{folder}: wanted a folder whose name is an importable word (letters, digits, underscores), as {word}.")
     if not folder.resolve().parent.is_dir():
         raise UserError(f"{folder}: there is no folder {folder.parent}. Make it, or choose another.")

@@ -67,7 +67,7 @@ def run_one(
     job = Job(config, data, recipe.found, device, path, task.cache.content_hash)
     if not place.ranks.leads:
         return _help(method, task, job, place, again, progress)
-    with _open(config, options, recipe, task, results, again, ranks=place.ranks) as folder:
+    with _open(config, options, recipe, task, results, again, ranks=place.ranks, chunk=spread.chunk) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
             with _nothing_left_of_what_never_began(folder.path):
@@ -116,7 +116,7 @@ def test_run(
     _check_same_sounds(record, config)
     _check_unheard(record, task)
     method = build(recipe, config, task.info, inner_method(config, task))
-    with _open(config, options, recipe, task, results, again, learnt_by=record) as folder:
+    with _open(config, options, recipe, task, results, again, learnt_by=record, chunk=spread.chunk) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
             learnt = Path(run) / "weights" if learns_from(config) else None
@@ -185,7 +185,7 @@ def _recipe_of(record: RunRecord, sent: Path | None) -> Recipe:
 
 def _open(
     config: dict[str, Any], options: dict[str, Any], recipe: Recipe, task: Task, results: Path, again: bool,
-    learnt_by: RunRecord | None = None, ranks: Ranks = ONE,
+    learnt_by: RunRecord | None = None, ranks: Ranks = ONE, chunk: int | None = None,
 ) -> RunFolder:  # fmt: skip
     changed = changed_options(config, options, recipe)
     path = results / run_id(config, changed)
@@ -198,6 +198,8 @@ def _open(
     if recipe.found.package is not None:
         facts["recipe_package"] = recipe.found.package
     facts["device"] = str(device())
+    if chunk is not None:
+        facts["score_chunk"] = chunk  # roundings depend on what is answered together
     if ranks.n > 1:
         facts["ranks"] = {"devices": ranks.n // ranks.nodes, "nodes": ranks.nodes}
     facts["splits"] = {split: len(members) for split, members in task.members.items()}
