@@ -41,7 +41,7 @@ class Seeds(click.ParamType):
             match = re.fullmatch(r"(\d+)(?:\.\.(\d+))?", part.strip())
             if match is None:
                 wanted = "a whole number from 0, several such as 0,1,2, or a range such as 0..4"
-                raise UserError(f"--seed {value!r}: wanted {wanted}.")
+                raise UserError(f"--seed {value or repr(value)}: wanted {wanted}.")
             first, last = int(match[1]), int(match[2] or match[1])
             if last < first:
                 raise UserError(f"--seed {value}: {part.strip()} ends before it begins. Turn it round.")
