@@ -182,7 +182,7 @@ class MetricNames(click.ParamType):
 
         option = param.opts[0] if param else "--metrics"
         if not value.strip(" ,"):
-            raise UserError(f"{option} {value!r}: wanted names of metrics. `sepbench metrics` lists them.")
+            raise UserError(f"{option}: names no metric. `sepbench metrics` lists them.")
         return expand([name.strip() for name in value.split(",") if name.strip()], option)
 
 

@@ -225,7 +225,7 @@ def test_fit_is_handed_clips_and_a_place_to_share(folder: Path, tmp_path: Path):
     [
         ("quick", {}, None, "synthetic"),
         ("quick", OWN, None, "esc50+urbansound8k"),
-        ("quick", {"esc50": "somewhere"}, None, "synthetic"),  # a part of it is not it
+        ("quick", {"esc50": "somewhere"}, "synthetic", "synthetic"),
         ("small", {}, None, "esc50+urbansound8k"),
         ("quick", OWN, "esc50", "esc50"),
         ("small", {}, "synthetic", "synthetic"),
@@ -235,8 +235,13 @@ def test_the_joined_corpus_is_the_recipes_own_where_all_of_it_is_given(profile, 
     recipe = on("mixture")
     asked, options = recipe.resolve(profile, data=data, corpus=corpus)
     assert asked["task"]["corpus"] == expected
-    again = recipe.retarget(asked, options, [], data)[0]["task"]["corpus"]
+    again = recipe.retarget(asked, options, [], data if corpus is None or data == OWN else {})[0]["task"]["corpus"]
     assert again == ("esc50+urbansound8k" if data == OWN else expected)
+
+
+def test_a_part_of_the_joined_corpus_is_not_it():
+    with pytest.raises(UserError, match="urbansound8k is not given"):
+        on("mixture").resolve("quick", data={"esc50": "somewhere"})
 
 
 @pytest.mark.parametrize("name", BASELINES)
