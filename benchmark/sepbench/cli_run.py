@@ -67,7 +67,7 @@ class Common:
         if given.get("search"):
             self._check_alone(given["trials"] or 2)
         if not self.leads:
-            from sepbench.run_ranks import SILENT
+            from sepbench.progress import SILENT
 
             self.progress = progress = SILENT
         for recipe in ctx.meta["without the task"]:

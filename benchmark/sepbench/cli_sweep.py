@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,17 +93,12 @@ def _search(common: Common) -> None:
                 if pool.at_a_time > 1 or common.given["cluster"]:
                     for said in prepare([first], how, common.progress).values():
                         raise UserError(said)
-                run_all(_again(first, runs), left, pool, common.progress, search.done)
+                run_all(chain([first], runs), left, pool, common.progress, search.done)
             metric, trials = search.ranking()
         finally:
             search.close()
     click.echo(render([_trial_table(metric, trials, wanted, folder)]))
     click.echo(f"The best setting, on the test scenes:\n{_command(common, trials[0].params, wanted)}")
-
-
-def _again(first: Any, rest: Any) -> Any:
-    yield first
-    yield from rest
 
 
 def _wanted(common: Common) -> tuple[Wanted, Path]:

@@ -139,6 +139,23 @@ def _facts(facts: dict[str, object]) -> str:
     )
 
 
+class Silent:
+    """Shows nothing and says nothing: for processes whose word another one has."""
+
+    @contextmanager
+    def bar(self, what: str, total: int | None) -> Iterator[Silent]:
+        yield self
+
+    def advance(self, n: int = 1, **facts: object) -> None:
+        """Nothing is shown."""
+
+    def say(self, line: str) -> None:
+        """Nothing is said."""
+
+
+SILENT = Silent()
+
+
 def clock_words(seconds: float) -> str:
     """12.3 s, 4:05 or 1:02:03."""
     if seconds < 60:

@@ -76,6 +76,7 @@ def write_sorted(chunks: Sequence[Path], to: Path) -> int:
     The same rows make the same file, whatever chunks they came in. They are held a part at a time where chunks follow one
     another, as they do where each holds scenes that lie side by side.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     n_rows, writer = 0, None
@@ -84,8 +85,10 @@ def write_sorted(chunks: Sequence[Path], to: Path) -> int:
     paths = [path for _, path in first]
     if not paths:
         return 0
+    tables = map(read_parquet, paths)
+    in_order = (table.sort_by(ORDER) for table in (tables if apart else [pa.concat_tables(tables)]))
     with replacing(to) as file:
-        for part in _parts(paths) if apart else _slices(_together(paths)):
+        for part in _parts(in_order):
             writer = writer or pq.ParquetWriter(file, part.schema, write_page_checksum=True)
             writer.write_table(part, row_group_size=ROWS_AT_ONCE)
             n_rows += part.num_rows
@@ -101,29 +104,18 @@ def _scenes_of(chunk: Path) -> tuple[tuple[str, str], tuple[str, str]]:
     return min(keys), max(keys)
 
 
-def _parts(chunks: Iterable[Path]) -> Iterator[pa.Table]:
-    """The rows of chunks of which each begins where the one before has ended, ROWS_AT_ONCE at a time."""
+def _parts(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """The rows of tables, one after the other, ROWS_AT_ONCE at a time."""
     import pyarrow as pa
 
     held = _schema().empty_table()
-    for path in chunks:
-        held = pa.concat_tables([held, read_parquet(path).sort_by(ORDER)])
+    for table in tables:
+        held = pa.concat_tables([held, table])
         while held.num_rows >= ROWS_AT_ONCE:
             yield held.slice(0, ROWS_AT_ONCE).combine_chunks()
-            held = held.slice(ROWS_AT_ONCE).combine_chunks()
+            held = held.slice(ROWS_AT_ONCE)
     if held.num_rows:
         yield held.combine_chunks()
-
-
-def _together(chunks: Iterable[Path]) -> pa.Table:
-    import pyarrow as pa
-
-    return pa.concat_tables([_schema().empty_table(), *map(read_parquet, chunks)]).sort_by(ORDER)
-
-
-def _slices(table: pa.Table) -> Iterator[pa.Table]:
-    for start in range(0, table.num_rows, ROWS_AT_ONCE):
-        yield table.slice(start, ROWS_AT_ONCE).combine_chunks()
 
 
 def coded_rows(file: Path) -> tuple[dict[str, Coded], np.ndarray, np.ndarray]:

@@ -23,6 +23,7 @@ from sepbench.judge import judge
 from sepbench.loading import code_hash
 from sepbench.machine import threads_given
 from sepbench.method import Method
+from sepbench.progress import SILENT
 from sepbench.provenance import provenance
 from sepbench.ranks import Ranks
 from sepbench.recipe import Recipe, build, load_recipe
@@ -32,7 +33,7 @@ from sepbench.results_format import learns_from
 from sepbench.run_fit import fit, in_the_loop, learn, take_up
 from sepbench.run_identity import changed_options, folder_words, with_inner
 from sepbench.run_job import Job, Spread
-from sepbench.run_ranks import SILENT, Place, check_devices, place_of, together
+from sepbench.run_ranks import Place, check_devices, place_of, together
 from sepbench.run_weights import content, parameters, weights_hash
 from sepbench.run_workers import Workers
 from sepbench.scene import Row, Scene

@@ -24,6 +24,7 @@ from typing import Any
 from sepbench.children import GRACE_S, Child
 from sepbench.devices import device
 from sepbench.errors import UserError
+from sepbench.progress import SILENT
 from sepbench.ranks import PATIENCE, Ranks, joined, wait_for_all
 from sepbench.run_fit import learn
 from sepbench.run_job import Job, rebuilt
@@ -163,23 +164,6 @@ def check_gpu(ranks: Ranks) -> None:
 
     if torch.cuda.is_available() and ranks.local < torch.cuda.device_count():
         torch.cuda.set_device(ranks.local)
-
-
-class Silent:
-    """A progress that shows nothing: the first rank speaks for all."""
-
-    @contextmanager
-    def bar(self, what: str, total: int | None) -> Iterator[Silent]:
-        yield self
-
-    def advance(self, n: int = 1, **facts: object) -> None:
-        """Nothing is shown."""
-
-    def say(self, line: str) -> None:
-        """Nothing is said."""
-
-
-SILENT = Silent()
 
 
 def _store(place: Place, progress: Any) -> Any:

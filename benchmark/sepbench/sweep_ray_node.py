@@ -16,26 +16,13 @@ from sepbench.corpora.cache import cache_root
 from sepbench.corpora.listed import LISTING
 from sepbench.errors import UserError
 from sepbench.loading import code_hash
+from sepbench.progress import SILENT
 from sepbench.storage import locked, read_json, write_json
 from sepbench.sweep_pack import Parcel, install, packed, unpack
 from sepbench.sweep_spec import do
 
 OLD_S = 7 * 24 * 3600  # what no sweep has touched for so long is removed
 LOCK_S = 120.0  # that the process of an attempt before may take to die
-
-
-class Quiet:
-    """Where nobody looks: no bars, no lines."""
-
-    @contextmanager
-    def bar(self, what: str, total: int | None) -> Any:
-        yield self
-
-    def advance(self, n: int = 1, **facts: object) -> None:
-        pass
-
-    def say(self, line: str) -> None:
-        pass
 
 
 def carry_out(parcel: Parcel, fetch: Callable[[Any], Any]) -> dict[str, Any]:
@@ -61,7 +48,7 @@ def carry_out(parcel: Parcel, fetch: Callable[[Any], Any]) -> dict[str, Any]:
     except UserError as error:
         return {"said": str(error), "seconds": 0.0, "folder": None}
     with _inner_here(spec, parcel, place, fetch):
-        answer = do(spec, Quiet())
+        answer = do(spec, SILENT)
     if answer["folder"]:
         folder = Path(answer["folder"]).resolve()
         run = read_json(folder / "run.json")
