@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import socket
@@ -99,10 +100,11 @@ def load_recipe_start(like: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def test_a_run_says_how_many_trained_and_what_they_shared(alone, pair):
     (run,) = read_runs(pair[0].parent)
-    assert run.provenance["ranks"] == {"devices": 2, "nodes": 1} and run.cost["ranks"] == 2
-    assert run.cost["first"]["ranks"] == 2 and run.cost["first"]["batch"] == STAGE["batch"]
+    assert run.provenance["ranks"] == {"devices": 2, "nodes": 1}
+    told = {"ranks": 2, "nodes": 1, "epochs_together": STAGE["epochs"], "batch": STAGE["batch"]}
+    assert all(told.items() <= run.cost[stage].items() for stage in ("first", "second"))
     (other,) = read_runs(alone[0].parent)
-    assert "ranks" not in other.provenance and "ranks" not in other.cost
+    assert "ranks" not in other.provenance and "ranks" not in other.cost["first"]
     assert run.cost["training_scenes"] == other.cost["training_scenes"] == 48
     (note,) = [line for line in standing_notes([run, other], "test", False) if line.startswith("Trained on several")]
     assert "by 2 x 1 (devices x nodes), batches of 4 scenes in all" in note and note.count("Small") == 1
@@ -142,6 +144,21 @@ def test_ctrl_c_stops_all_ranks_and_the_run_goes_on(world: World, tmp_path: Path
         assert torch.allclose(value, weights(run)[name], atol=1e-5), name
 
 
+def test_a_run_does_not_forget_that_several_began_it(world: World, tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt):
+        world.go(tmp_path, Watched("training second", 4), Spread(devices=2), told="")
+    run = world.go(tmp_path, told="")
+    (record,) = read_runs(tmp_path)
+    first, second = record.cost["first"], record.cost["second"]
+    assert first["ranks"] == second["ranks"] == 2 and first["epochs_together"] == first["epochs"] == STAGE["epochs"]
+    assert 0 < second["epochs_together"] < second["epochs"]
+    n = first["epochs"] + second["epochs_together"]
+    (note,) = [line for line in standing_notes([record], "test", False) if line.startswith("Trained on several")]
+    assert f"batches of 4 scenes in all, {n} of {2 * STAGE['epochs']} epochs." in note
+    with (run / "history-second.csv").open() as lines:
+        assert [row["ranks"] for row in csv.DictReader(lines)].count("2.0") == second["epochs_together"]
+
+
 def test_a_batch_that_ranks_cannot_share_is_told(world: World, tmp_path: Path):
     with pytest.raises(UserError, match="train.first.batch is 4, which 3 ranks cannot share equally") as error:
         world.go(tmp_path, spread=Spread(devices=3))
@@ -175,7 +192,7 @@ def check_pair(processes: list[subprocess.Popen], alone, results: Path, told_in:
         assert torch.allclose(value, weights(run)[name], atol=1e-5), name
     for whole, one, other in zip(alone[1], *told(told_in), strict=True):
         assert sorted(whole[1:]) == sorted([*one[1:], *other[1:]])
-    assert read_runs(results)[0].cost["ranks"] == 2
+    assert read_runs(results)[0].cost["first"]["ranks"] == 2
     return [out for out, _ in said]
 
 
@@ -189,7 +206,8 @@ def test_two_nodes_train_one_run_and_the_first_one_speaks(world: World, alone, t
     nodes = [started(world, tmp_path / "runs", tmp_path / "told", NODE_RANK=str(node), **env) for node in (0, 1)]
     outs = check_pair(nodes, alone, tmp_path / "runs", tmp_path / "told")
     assert "Small" in outs[0] and outs[1] == ""
-    assert read_runs(tmp_path / "runs")[0].provenance["ranks"] == {"devices": 1, "nodes": 2}
+    (record,) = read_runs(tmp_path / "runs")
+    assert record.provenance["ranks"] == {"devices": 1, "nodes": 2} and record.cost["first"]["nodes"] == 2
 
 
 @pytest.mark.slow
@@ -221,7 +239,8 @@ def test_no_recipe_has_to_know_of_ranks(repo: Path, tmp_path: Path, monkeypatch,
         monkeypatch.setenv("SEPBENCH_CACHE", str(tmp_path / f"cache{devices}"))
         args = (config, values, recipe, {}, tmp_path / f"runs{devices}", False, "cpu", Watched(), Spread(devices=devices))
         (record,) = read_runs(run_one(*args).parent)
-        assert record.state == "finished" and record.cost.get("ranks", 1) == devices
+        assert record.state == "finished"
+        assert {record.cost[key].get("ranks", 1) for key in stages if key in record.cost} == {devices}
         losses.append({key: cost["valid_loss"] for key, cost in record.cost.items() if key in stages and "valid_loss" in cost})
     assert losses[0].keys() == losses[1].keys() and losses[0]
     for stage, loss in losses[0].items():
