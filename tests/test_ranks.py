@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +28,7 @@ from sepbench.run import Spread, run_one
 from sepbench.run_ranks import place_of
 from sepbench.tables_notes import standing_notes
 from sepbench.tasks.task import build_task
-from small_recipe import STAGE, small_world
+from small_recipe import STAGE, small_recipe, small_world
 from test_run import Watched
 
 
@@ -159,6 +161,20 @@ def test_a_run_does_not_forget_that_several_began_it(world: World, tmp_path: Pat
         assert [row["ranks"] for row in csv.DictReader(lines)].count("2.0") == second["epochs_together"]
 
 
+def test_a_loss_that_is_no_number_on_another_rank_stops_all_of_them(world: World, tmp_path: Path):
+    folder = small_recipe(tmp_path)
+    loss, method = "100 * error.square().mean()", (folder / "method.py").read_text()
+    assert method.count(loss) == 1
+    there = f'(float("nan") if name == "second" and here().rank == 1 and torch.is_grad_enabled() else 1) * {loss}'
+    (folder / "method.py").write_text("from sepbench.ranks import here\n" + method.replace(loss, there))
+    with pytest.raises(UserError, match="Training second: the loss is not finite on rank 1 at step 0, on batch 0, ") as error:
+        replace(world, recipe=folder).go(tmp_path / "runs", spread=Spread(devices=2))
+    assert "\n" not in str(error.value) and "Lower the learning rate" in str(error.value)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert json.loads((run / "run.json").read_text())["state"] != "finished"
+    assert (run / "checkpoints" / "first" / "best.safetensors").is_file()
+
+
 def test_a_batch_that_ranks_cannot_share_is_told(world: World, tmp_path: Path):
     with pytest.raises(UserError, match="train.first.batch is 4, which 3 ranks cannot share equally") as error:
         world.go(tmp_path, spread=Spread(devices=3))
@@ -208,6 +224,20 @@ def test_two_nodes_train_one_run_and_the_first_one_speaks(world: World, alone, t
     assert "Small" in outs[0] and outs[1] == ""
     (record,) = read_runs(tmp_path / "runs")
     assert record.provenance["ranks"] == {"devices": 1, "nodes": 2} and record.cost["first"]["nodes"] == 2
+
+
+def test_a_node_that_waits_for_the_first_one_says_so_once_and_can_be_stopped(world: World, tmp_path: Path):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        port = str(nobody.getsockname()[1])
+        process = started(world, tmp_path / "runs", tmp_path, NODE_RANK="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if line.startswith("Waiting"))
+        time.sleep(4)  # twice as long as one knock
+        process.send_signal(signal.SIGINT)
+        out, rest = process.communicate(timeout=60)
+    assert said == f"Waiting for the first rank at 127.0.0.1:{port} (Connection refused)\n"
+    assert (process.returncode, out, rest) == (130, "", "\nsepbench: stopped; the same command goes on where it stopped.\n")
 
 
 @pytest.mark.slow
