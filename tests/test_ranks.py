@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +21,11 @@ import torch
 from safetensors.torch import load_file
 
 import sepbench.run
+from sepbench import network
 from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import Batch, batch_share
+from sepbench.network import interface_to
 from sepbench.recipe import load_recipe
 from sepbench.results import read_runs
 from sepbench.run import Spread, run_one
@@ -339,3 +343,19 @@ def test_slurm_has_started_every_rank_or_one_on_each_node(tasks, rank, local, st
     place = place_of(4, 2, {**env, "SLURM_NODELIST": "node[03-05,9],other", "SLURM_JOB_ID": "1234567"})
     assert (place.ranks.n, place.ranks.rank, place.ranks.local, place.starts) == (8, rank, local, starts)
     assert (place.address, place.port) == ("node03", 15_000 + 4567)
+
+
+# networks
+
+
+def test_ranks_meet_by_the_network_that_leads_to_the_first_one(monkeypatch: pytest.MonkeyPatch):
+    assert interface_to("127.0.0.1") == interface_to("localhost") in ("lo", "lo0")
+    assert interface_to("no.such.host.invalid") is None
+    held = {"lo": ["127.0.0.1"], "wlan0": ["10.1.0.5"], "eth0": ["10.2.0.7", "fe80::1%eth0"]}
+    addresses = {name: [SimpleNamespace(address=each) for each in own] for name, own in held.items()}
+    monkeypatch.setattr(network.psutil, "net_if_addrs", lambda: addresses)
+    own = {"10.2.0.9": "10.2.0.7", "by-wlan": "10.1.0.5", "v6": "fe80::1",
+           "my-own-name": "127.0.1.1", network.ELSEWHERE: "10.1.0.5"}  # fmt: skip
+    monkeypatch.setattr(network, "_own_address", lambda address: ip_address(own[address]))
+    assert interface_to("10.2.0.9") == "eth0" and interface_to("by-wlan") == "wlan0" and interface_to("v6") == "eth0"
+    assert interface_to("my-own-name") == "wlan0"  # what /etc/hosts says of it is of use here alone

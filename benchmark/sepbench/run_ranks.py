@@ -25,8 +25,9 @@ from typing import Any
 from sepbench.children import GRACE_S, Child
 from sepbench.devices import device
 from sepbench.errors import UserError
+from sepbench.network import interface_to
 from sepbench.progress import SILENT, PlainProgress
-from sepbench.ranks import PATIENCE, Ranks, joined, wait_for_all
+from sepbench.ranks import INTERFACE, PATIENCE, Ranks, joined, wait_for_all
 from sepbench.run_fit import learn
 from sepbench.run_job import Job, rebuilt
 
@@ -122,6 +123,8 @@ def together(place: Place, job: Job, progress: Any) -> Iterator[None]:
     own = ranks.n // ranks.nodes
     job = replace(job, threads=max(1, n_threads // own))
     children: list[Child] = []
+    if (interface := interface_to(place.address)) is not None:
+        os.environ.setdefault(INTERFACE, interface)  # else gloo takes that of the machine's own name, which may lead nowhere
     try:
         torch.set_num_threads(job.threads)
         store = _store(place)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import socket
+from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,8 @@ RETRIES = 4  # of a run whose node or process dies; what a run itself refuses is
 REACH_S = 5.0
 FORGET_S = 20.0
 START = "Start one with `ray start --head`, and on other machines `ray start --address=HOST:6379`."
+KEEPALIVE_MS = {"RAY_grpc_client_keepalive_time_ms": 20_000, "RAY_grpc_client_keepalive_timeout_ms": 20_000}
+TOKEN = "If it asks for a token: the one in ~/.ray/auth_token of its first machine is wanted here, too."
 NO_RAY = 'ray is not installed. pip install "sepbench[ray]"'
 
 
@@ -39,6 +43,7 @@ class RayPool:
     def __init__(self, address: str, how: How, jobs: int | None, progress: Any) -> None:
         if address not in ("auto", "local"):
             _check_reachable(address)
+        _prepare()
         try:
             import ray
         except ImportError:
@@ -216,6 +221,20 @@ def _attempts(ray: Any, name: str) -> Any:
     return made.remote()
 
 
+def _prepare(env: MutableMapping[str, str] = os.environ) -> None:
+    """What Ray reads as it is imported, where the user has not said otherwise.
+
+    Its token, where there is one here: `ray start` asks for it as soon as one lies in the home folder, which a cluster started
+    from Python puts there; a cluster that asks for none does not mind. And how soon a machine counts as gone that was
+    unplugged: Ray itself would wait for the runs there for longer than most of them take.
+    """
+    for name, milliseconds in KEEPALIVE_MS.items():
+        env.setdefault(name, str(milliseconds))
+    token_file = Path(env.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if env.get("RAY_AUTH_TOKEN") or token_file.is_file():
+        env.setdefault("RAY_AUTH_MODE", "token")
+
+
 def _connect(ray: Any, address: str, threads: int, jobs: int | None) -> None:
     """UserError where there is no such cluster."""
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
@@ -228,7 +247,7 @@ def _connect(ray: Any, address: str, threads: int, jobs: int | None) -> None:
         ray.init(address=address, ignore_reinit_error=True, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = "no cluster was found" if address == "auto" else in_a_line(error)[:200]
-        raise UserError(f"--cluster {address}: {why}. {START}") from None
+        raise UserError(f"--cluster {address}: {why}. {START} {TOKEN}") from None
 
 
 def _check_reachable(address: str) -> None:
