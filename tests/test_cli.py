@@ -162,12 +162,11 @@ def test_bad_input_is_refused_in_one_line_and_nothing_is_written(folder, args, s
     assert sorted(Path().rglob("*")) == before
 
 
-def test_several_nodes_train_one_run_a_command(folder, monkeypatch):
+def test_several_nodes_do_not_search(folder, monkeypatch):
     for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517", "NODE_RANK": "1"}.items():
         monkeypatch.setenv(name, value)
     nodes = (str(folder), "--nodes", "2")
-    assert "2 runs: several nodes, and ranks of torchrun or srun, train one." in refused("run", *nodes, "--seed", "0,1")
-    assert "20 runs: several nodes" in refused("sweep", *nodes, "--search", "random", "--trials", "20")
+    assert "--search: its trials are chosen on one machine" in refused("sweep", *nodes, "--search", "random", "--trials", "20")
 
 
 def test_a_misspelt_run_is_answered_with_the_nearest(folder):

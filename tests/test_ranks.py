@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -196,11 +197,11 @@ def test_what_no_loop_trains_is_trained_by_one_process_and_said(repo: Path, worl
     assert read_runs(run.parent)[0].state == "finished"
 
 
-def started(world: World, results: Path, told: Path, *before: str, **env: str) -> subprocess.Popen:
+def started(world: World, results: Path, told: Path, *before: str, more: Sequence[str] = (), **env: str) -> subprocess.Popen:
     args = ["run", str(world.recipe), "--results", str(results), "--data", f"class_folders={world.sounds}"]
     args += ["--corpus", "class_folders", "--device", "cpu", "--threads", "1", "--told", str(told)]
     code = "from sepbench.cli import main; main()"
-    begin = [*before, sys.executable, "-c", code, *args, *(["--nodes", "2"] if env else [])]
+    begin = [*before, sys.executable, "-c", code, *args, *(["--nodes", "2"] if env else []), *more]
     return subprocess.Popen(begin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
 
 
@@ -228,6 +229,27 @@ def test_two_nodes_train_one_run_and_the_first_one_speaks(world: World, alone, t
     assert "Small" in outs[0] and outs[1] == ""
     (record,) = read_runs(tmp_path / "runs")
     assert record.provenance["ranks"] == {"devices": 1, "nodes": 2} and record.cost["first"]["nodes"] == 2
+
+
+@pytest.mark.slow
+def test_two_nodes_train_a_grid_run_by_run(world: World, tmp_path: Path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    grid = ["--seed", "0..2"]
+    nodes = [started(world, tmp_path / "pair", tmp_path, more=grid, NODE_RANK=str(node), **env) for node in (0, 1)]
+    said = [node.communicate(timeout=550) for node in nodes]
+    assert [node.returncode for node in nodes] == [0, 0] and said[1][0] == "", said
+    assert [line for line in said[1][1].splitlines() if not line.startswith(("Waiting", str(world.recipe)))] == [], said[1][1]
+    for seed in range(3):
+        recipe = load_recipe(world.recipe)
+        config, values = recipe.resolve("quick", {}, (), corpus="class_folders", seed=seed)
+        data = {"class_folders": str(world.sounds)}
+        run_one(config, values, recipe, data, tmp_path / "alone", False, "cpu", Watched())
+    ours_theirs = [sorted(read_runs(tmp_path / each), key=lambda run: run.config["seed"]) for each in ("alone", "pair")]
+    for ours, theirs in zip(*ours_theirs, strict=True):
+        assert theirs.config["seed"] == ours.config["seed"] and theirs.cost["second"]["ranks"] == 2
+        assert all(torch.allclose(value, weights(theirs.path)[name], atol=1e-5) for name, value in weights(ours.path).items())
 
 
 def test_a_node_that_waits_for_the_first_one_says_so_once_and_can_be_stopped(world: World, tmp_path: Path):

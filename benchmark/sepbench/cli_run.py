@@ -64,8 +64,8 @@ class Common:
             raise UserError(f"{' '.join(shared)}: so trained, one run follows the other. Leave {other} away.")
         if given["cluster"] and given["begin_with"]:
             raise UserError("--begin-with: is not brought to the nodes of a cluster. Leave --cluster away, or --begin-with.")
-        if given.get("search"):
-            self._check_alone(given["trials"] or 2)
+        if given.get("search") and self._place is not None and (self._place.ranks.nodes > 1 or not self._place.starts):
+            raise UserError("--search: its trials are chosen on one machine; several nodes, torchrun and srun train grids.")
         if not self.leads:
             from sepbench.progress import SILENT
 
@@ -90,12 +90,6 @@ class Common:
 
         return place_of(self.given["devices"], self.given["nodes"])
 
-    def _check_alone(self, n_runs: int) -> None:
-        """UserError where ranks that somebody else starts would have more than one run to train."""
-        place = self._place
-        if place is not None and n_runs > 1 and place.ranks.n > 1 and (place.ranks.nodes > 1 or not place.starts):
-            raise UserError(f"{n_runs} runs: several nodes, and ranks of torchrun or srun, train one. Give a command for each.")
-
     def asked(self) -> list[Asked]:
         """The runs that are asked for, each once and with its name."""
         from sepbench.grid import asked_runs, with_names
@@ -104,7 +98,6 @@ class Common:
         for recipe in self.recipes:
             with self.the_rest_goes_on(recipe):
                 found += asked_runs(recipe, self.given, self.data, self.inner)
-        self._check_alone(len(found))
         return with_names(found, len(self.recipes) > 1)
 
     @contextmanager

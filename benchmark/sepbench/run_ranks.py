@@ -10,6 +10,7 @@ start every rank themselves.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import socket
@@ -31,9 +32,12 @@ from sepbench.ranks import INTERFACE, PATIENCE, Ranks, joined, wait_for_all
 from sepbench.run_fit import learn
 from sepbench.run_job import Job, rebuilt
 
+PATIENCE_BETWEEN = timedelta(days=1)  # of two runs, of which the first rank scores the one before
 KNOCK = timedelta(seconds=2)  # on the first rank's door, again and again
 LOOK_S, LONG_S = 0.1, 60.0
 FAILED = 2
+
+_have_met = False  # in an earlier run of this command
 
 
 @dataclass(frozen=True)
@@ -127,13 +131,14 @@ def together(place: Place, job: Job, progress: Any) -> Iterator[None]:
         os.environ.setdefault(INTERFACE, interface)  # else gloo takes that of the machine's own name, which may lead nowhere
     try:
         torch.set_num_threads(job.threads)
-        store = _store(place)
+        store = _listening(place) if place.hosts and ranks.leads else None
+        port = store.port if store is not None else place.port
         for local in range(1, own if place.starts else 1):
             other = replace(ranks, rank=ranks.rank + local, local=local)
-            told = (job, other, place.address, store.port)
+            told = (job, other, place.address, port)
             children.append(Child(f"Rank {other.rank} of {ranks.n}", train_rank, told, job.threads))
-        _meet(store, ranks, children, progress)
-        with _not_left_alone(children), joined(ranks, _own(store, job), device().type == "cuda"):
+        store = _met(place, job, store, children, progress)
+        with _not_left_alone(children), joined(ranks, store, device().type == "cuda"):
             yield
             wait_for_all()
         for child in children:
@@ -155,9 +160,8 @@ def train_rank(told: tuple[Job, Ranks, str, int], pipe: Connection) -> None:
     job, ranks, address, port = told
     check_gpu(ranks)
     method, task = rebuilt(job)
-    store = _store(Place(ranks, False, address, port))
-    _meet(store, ranks, [], SILENT)
-    with joined(ranks, _own(store, job), device().type == "cuda"):
+    store = _met(Place(ranks, False, address, port), job, None, [], SILENT)
+    with joined(ranks, store, device().type == "cuda"):
         learn(method, job.config, task, job.folder, SILENT, None)
         wait_for_all()
 
@@ -170,27 +174,61 @@ def check_gpu(ranks: Ranks) -> None:
         torch.cuda.set_device(ranks.local)
 
 
-def _store(place: Place) -> Any:
-    """Where the ranks leave word for each other; waited for where another process keeps it."""
+def _listening(place: Place) -> Any:
+    """Where the ranks leave word for each other. It may take a moment until that of the run before has been closed."""
+    until_s = time.monotonic() + GRACE_S
+    while True:
+        try:
+            return _store(place, True)
+        except RuntimeError as error:
+            if time.monotonic() > until_s:
+                why = str(error).splitlines()[0]
+                said = f"MASTER_PORT {place.port}: cannot be listened on ({why}). Choose another on all nodes."
+                raise UserError(said) from None
+        gc.collect()
+        time.sleep(LOOK_S)
+
+
+def _store(place: Place, keeps: bool) -> Any:
     from torch.distributed import TCPStore
 
-    if not (keeps := place.hosts and place.ranks.leads):
-        _await_first(place)
-    try:
-        return TCPStore(place.address, place.port, None, keeps, timeout=KNOCK, wait_for_workers=False)
-    except RuntimeError as error:
-        why = str(error).splitlines()[0]
-        if keeps:
-            raise UserError(f"MASTER_PORT {place.port}: cannot be listened on ({why}). Choose another on all nodes.") from None
-        raise UserError(f"{place.address}:{place.port}: is no first rank ({why}). Give all nodes its address and port.") from None
+    return TCPStore(place.address, place.port, None, keeps, timeout=KNOCK, wait_for_workers=False)
 
 
-def _await_first(place: Place) -> None:
+def _met(place: Place, job: Job, store: Any, children: Sequence[Child], progress: Any) -> Any:
+    """The part of the store that is this run's, when all ranks have left word in it. `store`: this process's own, if it keeps it.
+
+    A command that makes several runs has a store for each, one after the other: where it goes, it was that of the run before.
+    """
+    from torch.distributed import PrefixStore
+
+    global _have_met
+    until_s = time.monotonic() + _patience().total_seconds()
+    while True:
+        if store is None:
+            _await_first(place, until_s)
+        try:
+            own = PrefixStore(f"{job.folder.name}/", _store(place, False) if store is None else store)
+            _meet(own, place.ranks, children, progress)
+            _have_met = True
+            return own
+        except RuntimeError as error:
+            if store is not None or time.monotonic() > until_s:
+                why = str(error).splitlines()[0]
+                raise UserError(f"{place.address}:{place.port}: ranks have not met ({why}). See what listens there.") from error
+        time.sleep(LOOK_S)
+
+
+def _patience() -> timedelta:
+    return PATIENCE_BETWEEN if _have_met else PATIENCE
+
+
+def _await_first(place: Place, until_s: float) -> None:
     """Until somebody listens where the first rank is to be; one process of each node says so.
 
     By a plain socket: torch's own waiting fills the screen.
     """
-    told, until_s = place.ranks.local > 0, time.monotonic() + PATIENCE.total_seconds()
+    told = place.ranks.local > 0 or _have_met
     while True:
         try:
             return socket.create_connection((place.address, place.port), KNOCK.total_seconds()).close()
@@ -198,19 +236,12 @@ def _await_first(place: Place) -> None:
             why = error.strerror or str(error)
         where = f"{place.address}:{place.port}"
         if time.monotonic() > until_s:
-            waited = f"no first rank for {PATIENCE.total_seconds() / 60:.0f} minutes ({why})"
+            waited = f"no first rank for {_patience().total_seconds() / 60:.0f} minutes ({why})"
             raise UserError(f"{where}: {waited}. See what became of it there.")
         if not told:
             PlainProgress().say(f"Waiting for the first rank at {where} ({why})")
             told = True
         time.sleep(LOOK_S)
-
-
-def _own(store: Any, job: Job) -> Any:
-    """The part of the store for this run alone, since a command may make several."""
-    from torch.distributed import PrefixStore
-
-    return PrefixStore(f"{job.folder.name}/", store)
 
 
 def _meet(store: Any, ranks: Ranks, children: Sequence[Child], progress: Any) -> None:
