@@ -27,7 +27,7 @@ def draw_scatter(folder: Path, split: str, title: str, out: Path | None = None) 
     `title` stands above, and says which run and which split. Without rows to show, writes nothing; whether there were any
     is handed back.
     """
-    points = _points(read_rows(folder), split)
+    points = _points(read_rows(folder, ("si_sdr_mixture", "si_sdri", "si_sdri_by_label")), split)
     if not points:
         return False
     n_columns = min(COLUMNS, len(points))

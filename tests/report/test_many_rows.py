@@ -1,0 +1,40 @@
+"""A report of very many rows: it reads a part of them at a time, so that its memory hardly grows with them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from made_up_runs import made_up, put
+
+N_SCENES = 25_000  # of 12 rows
+MOST_MB = 180  # more than a report of few rows; with text of its own for each row it is 280
+
+REPORT = """
+import resource, sys
+from sepbench.cli import main
+try:
+    main(["report", sys.argv[1], "--no-audio", "-o", sys.argv[2]])
+except SystemExit as end:
+    assert not end.code, end.code
+print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_mb(results: Path) -> float:
+    """The most memory that a process of its own takes for a report of these runs."""
+    told = subprocess.run(
+        [sys.executable, "-c", REPORT, str(results), str(results / "report.html")], capture_output=True, text=True, check=True
+    )
+    peak = int(told.stdout.split("PEAK")[1])
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+@pytest.mark.slow
+def test_a_report_does_not_hold_the_rows_of_its_runs(tmp_path: Path) -> None:
+    put(tmp_path / "few", made_up(n_scenes=12))
+    put(tmp_path / "many", made_up(n_scenes=N_SCENES))
+    assert peak_mb(tmp_path / "many") - peak_mb(tmp_path / "few") < MOST_MB
