@@ -9,7 +9,7 @@ import pytest
 
 from made_up_runs import made_up
 from sepbench import results_rows, statistics
-from sepbench.results_rows import as_parquet, as_table, coded_rows, read_rows, row_means, row_words, write_sorted
+from sepbench.results_rows import as_parquet, as_table, coded_rows, read_rows, row_labels, row_means, write_sorted
 from sepbench.scene import Row
 from sepbench.statistics import in_blocks, summarise, summarise_coded
 
@@ -78,7 +78,7 @@ def test_what_is_read_in_parts_and_of_some_metrics_is_what_lies_there(tmp_path: 
     assert list(zip(*(every[name].tolist() for name in ("split", "scene", "source", "label", "metric", "value")))) == held
     which = np.isin(every["metric"].astype(str), ["si_sdri", "missed"]) & (every["split"] == "seen")
     assert all(np.array_equal(some[name], column[which]) for name, column in every.items()) and 0 < which.sum() < len(which)
-    assert row_words(tmp_path, "label", "seen") == {"dog_bark", "siren"} and row_words(tmp_path, "label", "valid") == set()
+    assert row_labels(tmp_path, "seen") == {"dog_bark", "siren"} and row_labels(tmp_path, "valid") == set()
     seen = every["value"][(every["metric"] == "si_sdri") & (every["split"] == "seen")]
     assert row_means(tmp_path)["seen", "si_sdri"] == pytest.approx(seen.mean(), rel=1e-12)
     assert len(read_rows(tmp_path, ["no_metric"])["value"]) == 0

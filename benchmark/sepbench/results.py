@@ -27,14 +27,14 @@ from sepbench.results_rows import (
     coded_rows,
     read_parquet,
     read_rows,
+    row_labels,
     row_means,
-    row_words,
     write_sorted,
 )
 from sepbench.scene import Row
 from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, sweep, write_bytes, write_json, write_text
 
-__all__ = ["RunFolder", "RunRecord", "read_rows", "read_runs", "row_means", "row_words", "run_id"]
+__all__ = ["RunFolder", "RunRecord", "read_rows", "read_runs", "row_labels", "row_means", "run_id"]
 
 
 def run_id(config: Mapping[str, Any], changed: Mapping[str, Any] | None = None) -> str:

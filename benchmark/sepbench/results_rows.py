@@ -32,8 +32,8 @@ def read_rows(
 ) -> dict[str, np.ndarray]:
     """The rows of a finished run as one array per column of Row: (row,) each, strings as objects.
 
-    `metrics`, `split`: those alone. Rows are read a part at a time and each word is held once, so that a row takes 70
-    bytes. UserError where it has none (statistics of labels alone), or where they cannot be read or are no figures.
+    `metrics`, `split`: those alone. Rows are read a row group at a time and share their words, so that one takes some 60
+    bytes. UserError where there are none (statistics of labels alone), or where they cannot be read or are no figures.
     """
     import numpy as np
 
@@ -53,18 +53,18 @@ def read_rows(
                 parts.append(np.array(words, object)[codes[kept]])
             else:
                 parts.append(part.column(name).to_numpy()[kept])
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+    return {name: np.concatenate(found.pop(name)) for name in [*found]}  # the parts of a column go with it
 
 
-def row_words(folder: Path, column: str, split: str) -> set[str]:
-    """The words in a column of text of a finished run, of the rows in `split`. Raises as `read_rows` does."""
+def row_labels(folder: Path, split: str) -> set[str]:
+    """The labels that a finished run's rows in `split` bear, "" where one bears none. Raises as `read_rows` does."""
     import numpy as np
 
     found: set[str] = set()
     for part in row_parts(folder):
-        (splits, of_split), (words, codes) = (_codes(part.column(name)) for name in ("split", column))
-        there = np.unique(codes[np.array([name == split for name in splits], bool)[of_split]])
-        found.update(words[k] for k in there)
+        (splits, of_split), (labels, label) = (_codes(part.column(name)) for name in ("split", "label"))
+        inside = np.array([name == split for name in splits], bool)[of_split]
+        found.update(labels[k] for k in np.unique(label[inside]))
     return found
 
 

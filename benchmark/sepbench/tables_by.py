@@ -21,7 +21,7 @@ from sepbench.by_group import (
 )
 from sepbench.errors import UserError, nearest
 from sepbench.metrics import METRICS
-from sepbench.results import RunRecord, read_rows, row_words
+from sepbench.results import RunRecord, read_rows, row_labels
 from sepbench.statistics import POOLED, Columns, names_behind
 from sepbench.tables_alike import scenes_words, table_key, title_words
 from sepbench.tables_cells import line_facts, supervision_words
@@ -65,7 +65,7 @@ def by_tables(
         rows = {run.id: read_rows(run.path, behind, split) for run in with_rows}
         bare += [run.id for own in methods for run in own if run.id not in rows]
         if by == CLASS:
-            found = parts_by_class({label for run in with_rows for label in row_words(run.path, "label", split)})
+            found = parts_by_class({label for run in with_rows for label in row_labels(run.path, split)})
         else:
             found = parts_by(by, list(rows.values()), split)
         if found is None:

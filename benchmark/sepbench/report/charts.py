@@ -54,17 +54,22 @@ class Gains:
 
     before_db: np.ndarray
     gain_db: np.ndarray
-    scene: np.ndarray  # names, or what stands for them
+    scene: np.ndarray
 
 
 def gains(rows: Columns, metric: str, split: str) -> Gains:
     """Input SI-SDR and improvement of the sources of `split` that have both."""
+    before, gain = paired_rows(rows, metric, split)
+    return Gains(rows["value"][before], rows["value"][gain], rows["scene"][before])
+
+
+def paired_rows(rows: Columns, metric: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows tell input SI-SDR and `metric` of the sources of `split` that have both, by scene and source: (source,) each."""
     scene = Coded.of(rows["scene"]).codes
     key = scene * (int(rows["source"].max(initial=0)) + 2) + rows["source"] + 1  # -1: no source
     before, gain = (np.flatnonzero(rows_behind(rows, name, split)) for name in (INPUT, metric))
     _, i, j = np.intersect1d(key[before], key[gain], return_indices=True)
-    before, gain = before[i], gain[j]
-    return Gains(rows["value"][before], rows["value"][gain], scene[before])
+    return before[i], gain[j]
 
 
 def gain_chart(methods: Mapping[str, Gains], metric_words: str) -> Chart | None:
