@@ -52,7 +52,8 @@ def read_rows(
                 words, codes = (metric, of_metric) if name == "metric" else _codes(part.column(name))
                 parts.append(np.array(words, object)[codes[kept]])
             else:
-                parts.append(part.column(name).to_numpy()[kept])
+                number = np.int32 if name == "source" else np.float64
+                parts.append(part.column(name).to_numpy()[kept].astype(number, copy=False))
     return {name: np.concatenate(found.pop(name)) for name in [*found]}  # the parts of a column go with it
 
 
@@ -133,8 +134,8 @@ def write_sorted(chunks: Sequence[Path], to: Path) -> int:
 
 def _scenes_of(chunk: Path) -> tuple[tuple[str, str], tuple[str, str]]:
     """The first and the last scene of a chunk, with their splits."""
-    table = read_parquet(chunk, ["split", "scene"])
-    keys = set(zip(table.column("split").to_pylist(), table.column("scene").to_pylist()))
+    there = read_parquet(chunk, ["split", "scene"]).group_by(["split", "scene"]).aggregate([])
+    keys = list(zip(there.column("split").to_pylist(), there.column("scene").to_pylist()))
     return min(keys), max(keys)
 
 
