@@ -9,9 +9,9 @@ import pytest
 
 from made_up_runs import made_up
 from sepbench import results_rows, statistics
-from sepbench.results_rows import as_parquet, as_table, coded_rows, write_sorted
+from sepbench.results_rows import as_parquet, as_table, coded_rows, read_rows, row_labels, row_means, write_sorted
 from sepbench.scene import Row
-from sepbench.statistics import summarise, summarise_coded
+from sepbench.statistics import in_blocks, summarise, summarise_coded
 
 
 def rows_of(n_scenes: int) -> list[Row]:
@@ -66,6 +66,37 @@ def test_figures_are_the_same_from_words_and_from_codes(tmp_path: Path, monkeypa
     from_words = summarise({**words, **numbers}, n_resamples=200)
     from_codes = summarise_coded(*coded_rows(tmp_path / "rows.parquet"), n_resamples=200)
     assert from_words == from_codes and from_words["test"]["si_sdri"]["all"]["n"] > 0
+
+
+@pytest.mark.parametrize("at_once", [1 << 17, 70])
+def test_what_is_read_in_parts_and_of_some_metrics_is_what_lies_there(tmp_path: Path, monkeypatch, at_once: int) -> None:
+    monkeypatch.setattr(results_rows, "ROWS_AT_ONCE", at_once)
+    rows = rows_of(30)
+    write_sorted(put(tmp_path / "chunks", rows, [sorted({row.scene for row in rows})]), tmp_path / "rows.parquet")
+    every, some = read_rows(tmp_path), read_rows(tmp_path, ["si_sdri", "missed"], "seen")
+    held = sorted((row.split, row.scene, row.source, row.label, row.metric, row.value) for row in rows)
+    assert list(zip(*(every[name].tolist() for name in ("split", "scene", "source", "label", "metric", "value")))) == held
+    which = np.isin(every["metric"].astype(str), ["si_sdri", "missed"]) & (every["split"] == "seen")
+    assert all(np.array_equal(some[name], column[which]) for name, column in every.items()) and 0 < which.sum() < len(which)
+    assert row_labels(tmp_path, "seen") == {"dog_bark", "siren"} and row_labels(tmp_path, "valid") == set()
+    seen = every["value"][(every["metric"] == "si_sdri") & (every["split"] == "seen")]
+    assert row_means(tmp_path)["seen", "si_sdri"] == pytest.approx(seen.mean(), rel=1e-12)
+    assert len(read_rows(tmp_path, ["no_metric"])["value"]) == 0
+
+
+def test_each_word_is_held_once_however_many_rows_bear_it(tmp_path: Path) -> None:
+    rows = rows_of(300)
+    write_sorted(put(tmp_path / "chunks", rows, [sorted({row.scene for row in rows})]), tmp_path / "rows.parquet")
+    held = read_rows(tmp_path)
+    for name in ("run", "split", "scene", "label", "metric"):
+        assert len(set(map(id, held[name]))) == len(set(held[name].tolist()))
+
+
+def test_blocks_add_up_to_the_scenes_that_are_in_them(monkeypatch) -> None:
+    totals = np.random.default_rng(0).integers(0, 9, (1037, 2)).astype(float)
+    assert in_blocks(totals) is totals
+    monkeypatch.setattr(statistics, "MOST_DRAWN", 100)
+    assert np.array_equal(in_blocks(totals), np.stack([totals[k::100].sum(0) for k in range(100)]))
 
 
 def test_blocks_of_very_many_scenes_scatter_as_the_scenes_do(monkeypatch) -> None:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from sepbench.by_scene import scene_values, sources_of
+from sepbench.by_scene import RIGHT, TRUE, sources_of
 from sepbench.metrics import OUTCOMES
-from sepbench.statistics import N_RESAMPLES, POOLED, SEED, Columns, Figure, Interval, intervals, mean_figure
+from sepbench.statistics import (
+    N_RESAMPLES,
+    POOLED,
+    SEED,
+    Columns,
+    Figure,
+    Interval,
+    codes_of,
+    in_blocks,
+    intervals,
+    mean_figure,
+    rows_behind,
+)
 
 CLASS, COUNT, OVERLAP, INPUT, ALL = "class", "n_sources", "overlap", "input_si_sdr", "all"
 WHOLE_SCENE = (COUNT, OVERLAP)  # what parts scenes; the others part sources
 HALF_OVERLAPPED = 0.5  # parts scenes in which one source mostly sounds alone from those in which it mostly does not
 INPUT_EDGES_DB = (-5.0, 0.0, 5.0)  # at 0 dB a source is as loud as all others together
 OVERLAPS = ("no overlap", "up to half of the time", "more than half")
+TOLD_BY = {CLASS: (), COUNT: (COUNT, RIGHT, *TRUE), OVERLAP: (OVERLAP,), INPUT: ("si_sdr_mixture",)}  # metrics
 INPUTS = ("below -5 dB", "-5 to 0 dB", "0 to 5 dB", "above 5 dB")
 
 Parts = Callable[[Columns], np.ndarray]  # rows -> the part of each, (row,) strings; "" of rows that are in none
@@ -33,22 +46,28 @@ class PartFigure:
 def parts_by(by: str, rows: Sequence[Columns], split: str) -> tuple[list[str], Parts] | None:
     """The parts that there are, in order, and what tells to which a row belongs; None where no row says it.
 
-    `rows`: those of several runs on the same scenes. What is a fact of the scenes is taken from whichever run has it.
+    `rows`: those of several runs on the same scenes, of the metrics TOLD_BY[by]; by class, of all. What is a fact of the
+    scenes is taken from whichever run has it.
     """
     if by == CLASS:
-        held = [own["label"][own["split"] == split].astype(str) for own in rows]
-        labels = sorted({str(label) for own in held for label in np.unique(own)} - {""})
-        return (labels, lambda columns: columns["label"].astype(str)) if labels else None
+        return parts_by_class({label for own in rows for label in own["label"][own["split"] == split].tolist()})
     if by == INPUT:
-        inputs = {key: value for own in rows for key, value in _inputs(own, split).items()}
-        names = {key: INPUTS[int(np.searchsorted(INPUT_EDGES_DB, value, side="right"))] for key, value in inputs.items()}
-        return _looked_up(names, INPUTS, ("scene", "source"))
+        inputs = [_kept(own, split, "si_sdr_mixture") for own in rows]
+        at = [np.searchsorted(INPUT_EDGES_DB, own["value"], side="right") for own in inputs]
+        return _looked_up([(own["scene"], own["source"], part) for own, part in zip(inputs, at)], INPUTS, by_source=True)
     if by == COUNT:
-        counts = {scene: n for own in rows for scene, n in _counts(own, split).items()}
-        order = [_counted(n) for n in sorted(set(counts.values()))]
-        return _looked_up({(scene,): _counted(n) for scene, n in counts.items()}, order, ("scene",))
-    shares = {scene: share for own in rows for scene, share in scene_values(own, split, OVERLAP).items()}
-    return _looked_up({(scene,): _overlap(share) for scene, share in shares.items()}, OVERLAPS, ("scene",))
+        counts = [_counts(own, split) for own in rows]
+        order = sorted({int(n) for _, own in counts for n in np.unique(own)})
+        told = [(scene, None, np.searchsorted(order, own)) for scene, own in counts]
+        return _looked_up(told, [_counted(n) for n in order])
+    shares = [_kept(own, split, OVERLAP) for own in rows]
+    return _looked_up([(own["scene"], None, _overlap(own["value"])) for own in shares], OVERLAPS)
+
+
+def parts_by_class(labels: Collection[str]) -> tuple[list[str], Parts] | None:
+    """As `parts_by`, from all labels that rows of the split bear; "" is none."""
+    order = sorted(set(labels) - {""})
+    return (order, lambda columns: columns["label"]) if order else None
 
 
 def figures_by(
@@ -58,13 +77,14 @@ def figures_by(
 
     The rows of several runs, such as those of several seeds, are taken together: a scene is drawn with all of them.
     """
-    scenes = sorted({str(scene) for runs, _, _ in asked for own in runs for scene in np.unique(own["scene"].astype(str))})
+    names = sorted({str(scene) for runs, _, _ in asked for own in runs for scene in set(own["scene"].tolist())})
+    scenes = {scene: i for i, scene in enumerate(names)}
     found: list[dict[str, PartFigure]] = []
     pending: list[tuple[dict[str, PartFigure], str, Figure]] = []
     for runs, metric, parts in asked:
         columns = _together(runs, split, metric)
         part = parts(columns)
-        code = np.searchsorted(scenes, columns["scene"].astype(str))
+        code = codes_of(columns["scene"], scenes)
         own: dict[str, PartFigure] = {}
         found.append(own)
         for name in sorted(set(part.tolist()) - {""}):
@@ -87,14 +107,12 @@ def pooled_mean(runs: Sequence[Columns], split: str, metric: str) -> float | Non
 
 def whole(columns: Columns) -> np.ndarray:
     """All rows as one part."""
-    return np.full(len(columns["scene"]), ALL)
+    return np.full(len(columns["scene"]), ALL, object)
 
 
 def _together(runs: Sequence[Columns], split: str, metric: str) -> dict[str, np.ndarray]:
     """The rows of a metric in all `runs`, one below the other."""
-    level = POOLED[metric][0] if metric in POOLED else None
-    names = [metric] if level is None else [f"{level}_{outcome}" for outcome in OUTCOMES]
-    kept = [(own, np.isin(own["metric"].astype(str), names) & (own["split"] == split)) for own in runs]
+    kept = [(own, rows_behind(own, metric, split)) for own in runs]
     return {key: np.concatenate([own[key][which] for own, which in kept]) for key in runs[0]}
 
 
@@ -106,7 +124,7 @@ def _figure(columns: Columns, metric: str, scene: np.ndarray, n_scenes: int) -> 
         outcome = np.array([OUTCOMES.index(name.removeprefix(f"{level}_")) for name in columns["metric"]], np.int64)
         np.add.at(totals, (scene, outcome), columns["value"].astype(np.float64))
         mean = float(statistic(totals.sum(0)))
-        return None if np.isnan(mean) else (mean, int(totals.sum()), Figure(totals, statistic))
+        return None if np.isnan(mean) else (mean, int(totals.sum()), Figure(in_blocks(totals), statistic))
     value, weight = (columns[key].astype(np.float64) for key in ("value", "weight"))
     if not weight.sum() > 0:
         return None
@@ -114,33 +132,45 @@ def _figure(columns: Columns, metric: str, scene: np.ndarray, n_scenes: int) -> 
 
 
 def _looked_up(
-    names: Mapping[tuple[object, ...], str], order: Sequence[str], by: Sequence[str]
+    told: Sequence[tuple[np.ndarray, np.ndarray | None, np.ndarray]], order: Sequence[str], by_source: bool = False
 ) -> tuple[list[str], Parts] | None:
+    """Parts of scenes, or of their sources, from (scenes, sources, places in `order`) of each run: the last one counts."""
+    names = {scene for each, _, _ in told for scene in each.tolist()}
+    scenes = {scene: i for i, scene in enumerate(names)}
+    width = max((int(own.max()) + 2 for _, own, _ in told if own is not None and len(own)), default=1)
+    part = np.full((len(scenes) + 1, width), len(order), np.int8)  # (scene, source from -1 on); the last scene: any other
+    for scene, source, at in told:
+        part[codes_of(scene, scenes), 0 if source is None else source + 1] = at
+
     def parts(columns: Columns) -> np.ndarray:
-        keys = zip(*(columns[name].tolist() for name in by))
-        return np.array([names.get(key, "") for key in keys], dtype=str)
+        scene = np.array([scenes.get(name, -1) for name in columns["scene"]], np.int64)
+        source = columns["source"] + 1 if by_source else np.zeros(len(scene), np.int64)
+        found = np.where(source < width, part[scene, np.minimum(source, width - 1)], len(order))
+        return np.array([*order, ""], object)[found]
 
-    there = set(names.values())
-    return ([name for name in order if name in there], parts) if names else None
-
-
-def _inputs(columns: Columns, split: str) -> dict[tuple[object, ...], float]:
-    which = (columns["split"] == split) & (columns["metric"] == "si_sdr_mixture")
-    scene, source, value = (columns[name][which].tolist() for name in ("scene", "source", "value"))
-    return dict(zip(zip(scene, source), value))
+    there = np.unique(part)
+    return ([name for k, name in enumerate(order) if k in there], parts) if scenes else None
 
 
-def _counts(columns: Columns, split: str) -> dict[str, int]:
-    """How many sources sound in each scene; of runs from before that was kept, as the labels tell that truly are there."""
-    kept = scene_values(columns, split, COUNT)
-    if kept:
-        return {scene: int(n) for scene, n in kept.items()}
-    return {scene: sum(own.values()) for scene, own in sources_of(columns, split).items()}
+def _kept(columns: Columns, split: str, metric: str) -> dict[str, np.ndarray]:
+    """Scene, source and value of a metric's rows."""
+    which = rows_behind(columns, metric, split)
+    return {name: columns[name][which] for name in ("scene", "source", "value")}
+
+
+def _counts(columns: Columns, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Scenes and how many sources sound in each; of runs from before that was kept, as the labels tell that truly are there."""
+    kept = _kept(columns, split, COUNT)
+    if len(kept["scene"]):
+        return kept["scene"], kept["value"].astype(np.int64)
+    found = {scene: sum(own.values()) for scene, own in sources_of(columns, split).items()}
+    return np.array(list(found), object), np.array(list(found.values()), np.int64)
 
 
 def _counted(n: int) -> str:
     return f"{n} source" if n == 1 else f"{n} sources"
 
 
-def _overlap(share: float) -> str:
-    return OVERLAPS[0] if share <= 0 else OVERLAPS[1] if share <= HALF_OVERLAPPED else OVERLAPS[2]
+def _overlap(share: np.ndarray) -> np.ndarray:
+    """Places in OVERLAPS."""
+    return np.where(share <= 0, 0, np.where(share <= HALF_OVERLAPPED, 1, 2))

@@ -15,7 +15,7 @@ import numpy as np
 from sepbench.errors import UserError
 from sepbench.metrics import CHANCE, EVENTS, FACTS, LEVELS, METRICS, OUTCOMES
 from sepbench.results import RunRecord
-from sepbench.statistics import N_RESAMPLES, POOLED, SEED, Columns, Figure, Interval, intervals, mean_figure
+from sepbench.statistics import N_RESAMPLES, POOLED, SEED, Columns, Figure, Interval, in_blocks, intervals, mean_figure
 
 DIGITS = {"dB": 2, "ratio": 3, "": 3}  # of a difference by its unit, after the point: what is not printed does not count
 SAME_INPUT_DB = 0.01  # on the same scenes, the SI-SDR of the mixture agrees far better than this
@@ -317,4 +317,4 @@ def _pooled_draft(
         n_outcomes = sums.shape[-1] // 2
         return statistic(sums[..., n_outcomes:]) - statistic(sums[..., :n_outcomes])
 
-    return _Draft(name, label, difference, Figure(np.concatenate([counts[0], counts[1]], 1), moved))
+    return _Draft(name, label, difference, Figure(in_blocks(np.concatenate([counts[0], counts[1]], 1)), moved))

@@ -27,14 +27,14 @@ from sepbench.results_rows import (
     coded_rows,
     read_parquet,
     read_rows,
+    row_labels,
     row_means,
-    row_table,
     write_sorted,
 )
 from sepbench.scene import Row
 from sepbench.storage import FolderLock, as_yaml, finite, locked, read_json, sweep, write_bytes, write_json, write_text
 
-__all__ = ["RunFolder", "RunRecord", "read_rows", "read_runs", "row_means", "row_table", "run_id"]
+__all__ = ["RunFolder", "RunRecord", "read_rows", "read_runs", "row_labels", "row_means", "run_id"]
 
 
 def run_id(config: Mapping[str, Any], changed: Mapping[str, Any] | None = None) -> str:
@@ -113,7 +113,7 @@ class RunFolder:
         ValueError where one of the scenes was written before.
         """
         scenes = {row.scene for row in rows}
-        if again := scenes & self.scored_scenes(split):
+        if again := scenes & self._scored_in(split):
             raise ValueError(f"chunk {chunk_index} of {split}: scenes {sorted(again)[:3]} were scored before")
         if strange := {row.split for row in rows} - {split}:
             raise ValueError(f"chunk {chunk_index} of {split}: rows of split {sorted(strange)}")
@@ -128,10 +128,13 @@ class RunFolder:
 
     def scored_scenes(self, split: str) -> set[str]:
         """The scenes of `split` whose rows are on disk; scoring goes on with the others."""
+        return set(self._scored_in(split))
+
+    def _scored_in(self, split: str) -> set[str]:
         if split not in self._scored:
-            chunks = [read_parquet(path, ["scene"]) for path in self._chunks(split)]
+            chunks = (read_parquet(path, ["scene"]) for path in self._chunks(split))
             self._scored[split] = {scene for chunk in chunks for scene in chunk.column("scene").to_pylist()}
-        return set(self._scored[split])
+        return self._scored[split]
 
     def finish(
         self, wall_s: dict[str, float], cost: dict[str, Any] | None = None, metrics: dict[str, Any] | None = None,
@@ -198,6 +201,7 @@ class RunRecord:
     started: str | None = None
     finished: str | None = None
     weights_hash: str | None = None  # of what answered; None: it learns nothing, or the run is from before it was kept
+    renamed: dict[str, str] = field(default_factory=dict)  # metrics that its files call otherwise -> as they are called here
 
 
 def read_runs(root: Path, passed_over: list[str] | None = None) -> list[RunRecord]:
@@ -236,27 +240,27 @@ def _walk(root: Path) -> Iterator[tuple[Path, dict[str, Any] | UserError]]:
 
 
 def _record(path: Path, run: Mapping[str, Any]) -> RunRecord:
-    finished = run["state"] == "finished"
+    finished, names = run["state"] == "finished", renamed(run)
     return RunRecord(
         path=path,
         id=own_id(path, run),
         config=config_now(run),
         options=run.get("options") or {},
-        tables=tables_now(run.get("tables") or {}, renamed(run)),
+        tables=tables_now(run.get("tables") or {}, names),
         state="finished" if finished else "running" if locked(path) else "interrupted",
         provenance=run.get("provenance") or {},
-        metrics=_metrics(path, run) if finished else {},
+        metrics=_metrics(path, names) if finished else {},
         wall_s={stage: seconds for stage, seconds in (run.get("wall_s") or {}).items() if seconds is not None},
         cost=run.get("cost") or {},
         changed=run.get("changed"),
         started=run.get("started"),
         finished=run.get("finished"),
         weights_hash=run.get("weights_hash"),
+        renamed=names,
     )
 
 
-def _metrics(path: Path, run: Mapping[str, Any]) -> dict[str, Any]:
-    names = renamed(run)
+def _metrics(path: Path, names: Mapping[str, str]) -> dict[str, Any]:
     metrics = read_json(path / "metrics.json")
     check_metrics(path / "metrics.json", metrics)
     return {split: {names.get(name, name): held for name, held in own.items()} for split, own in metrics.items()}

@@ -25,7 +25,8 @@ STATES = ("running", "finished")
 BEYOND = 1e30  # no figure is as large: the statistics are sums in float32
 MARK = "~"  # between the id of a run and what tells it from another run of that id, in the name of its folder
 COLUMNS = {  # of a column of Row by its type: what it holds, and how Arrow calls that
-    "str": ("text", "(large_)?string|dictionary"), "int": ("whole numbers", "u?int"), "float": ("numbers", "u?int|float|double"),
+    "str": ("text", "(dictionary<values=)?(large_)?string"), "int": ("whole numbers", "u?int"),
+    "float": ("numbers", "u?int|float|double"),
 }
 KINDS: dict[str, tuple[type, ...]] = {  # what those who read a run.json rely on; only with ! behind it may it not be None
     "a mapping": (Mapping,), "a list": (list,), "a number": (int, float), "text": (str,), "a list or `classes`": (list,),
@@ -185,7 +186,7 @@ def check_metrics(path: Path, metrics: Any) -> None:
 def check_rows(path: Path, table: Any) -> None:
     """UserError naming the file `path` where a column of Row is absent, or holds what is no figure: text, NaN, infinity.
 
-    `table`: Arrow's, as `path` holds it.
+    `table`: Arrow's, all that `path` holds or a part of it.
     """
     if missing := [field.name for field in fields(Row) if field.name not in table.column_names]:
         raise UserError(f"{path}: no column {', '.join(missing)} in it. {REMEDY}")
@@ -199,8 +200,7 @@ def check_rows(path: Path, table: Any) -> None:
         bad = np.flatnonzero(~(abs(values.astype(float)) < BEYOND))
         if len(bad):
             first = "/".join(str(table.column(part)[int(bad[0])].as_py()) for part in ("split", "scene", "metric"))
-            raise UserError(f"{path}: {name} is {values[bad[0]]} in {len(bad)} of {len(values)} rows, "
-                            f"{first} the first; only finite numbers are figures. {REMEDY}")  # fmt: skip
+            raise UserError(f"{path}: {name} is {values[bad[0]]} in {first}; only finite numbers are figures. {REMEDY}")
 
 
 def _check_entry(path: Path, where: str, entry: Any) -> None:

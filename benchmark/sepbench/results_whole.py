@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sepbench.errors import UserError
 from sepbench.results import RunRecord, read_runs, row_means
 from sepbench.results_checks import REMEDY
 from sepbench.results_decisions import read_decisions
 from sepbench.results_format import is_trial
-from sepbench.storage import read_json
 
 SAME = 1e-6  # figures nearer than this are the same but for rounding
 
@@ -31,7 +29,7 @@ def whole_runs(root: Path, passed_over: list[str], trials: bool = False) -> list
             continue
         try:
             if run.state == "finished" and ("score" in run.wall_s or (run.path / "rows.parquet").exists()):
-                _check_figures(run.path)
+                _check_figures(run)
             read_decisions(run.path)
         except UserError as error:
             passed_over.append(str(error))
@@ -42,21 +40,14 @@ def whole_runs(root: Path, passed_over: list[str], trials: bool = False) -> list
     return _told_apart(whole, passed_over)
 
 
-def _check_figures(folder: Path) -> None:
+def _check_figures(run: RunRecord) -> None:
     """UserError where a mean in metrics.json is not that of the rows. Pooled figures have no rows of their own name."""
-    held = {key: mean for key, mean in _all_means(read_json(folder / "metrics.json")).items() if mean is not None}
-    for key, mean in row_means(folder).items():
-        if key in held and not abs(held[key] - mean) <= SAME * max(1.0, abs(mean)):
-            raise UserError(f"{folder / 'metrics.json'}: {'.'.join(key)} is {held[key]:.6g}, by the rows beside it "
+    held = _means(run)
+    for (split, name), mean in row_means(run.path).items():
+        told = held.get((split, run.renamed.get(name, name)))
+        if told is not None and not abs(told - mean) <= SAME * max(1.0, abs(mean)):
+            raise UserError(f"{run.path / 'metrics.json'}: {split}.{name} is {told:.6g}, by the rows beside it "
                             f"{mean:.6g}: one of them was changed. {REMEDY}")  # fmt: skip
-
-
-def _all_means(metrics: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
-    return {
-        (split, name): (held.get("all") or {}).get("mean")
-        for split, own in metrics.items()
-        for name, held in own.items()
-    }
 
 
 def _told_apart(runs: Sequence[RunRecord], passed_over: list[str]) -> list[RunRecord]:
@@ -74,4 +65,5 @@ def _told_apart(runs: Sequence[RunRecord], passed_over: list[str]) -> list[RunRe
 
 def _means(run: RunRecord) -> dict[tuple[str, str], float]:
     """Its figures over all sources, by split and metric."""
-    return {key: mean for key, mean in _all_means(run.metrics).items() if mean is not None}
+    figures = {(split, name): held.get("all") or {} for split, own in run.metrics.items() for name, held in own.items()}
+    return {key: held["mean"] for key, held in figures.items() if held.get("mean") is not None}

@@ -47,7 +47,7 @@ def f_measure_ci(
     tp: np.ndarray, fp: np.ndarray, fn: np.ndarray, n_resamples: int = N_RESAMPLES, seed: int = SEED
 ) -> Interval | None:
     """95 % percentile interval of the F-measure of pooled counts, drawing scenes: (scene,) three times."""
-    return intervals([Figure(np.stack([tp, fp, fn], 1).astype(np.float64), _f_measure)], n_resamples, seed)[0]
+    return intervals([Figure(in_blocks(np.stack([tp, fp, fn], 1).astype(np.float64)), _f_measure)], n_resamples, seed)[0]
 
 
 def weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
@@ -84,7 +84,9 @@ def summarise_coded(
     split = coded["split"]
     found = {}
     for k in np.unique(split.codes):
-        which = np.flatnonzero(split.codes == k)
+        which: Any = np.flatnonzero(split.codes == k)
+        if which[-1] - which[0] < len(which):  # side by side, as they are on disk: looked at where they lie
+            which = slice(which[0], which[-1] + 1)
         own = {name: Coded(coded[name].words, coded[name].codes[which]) for name in ("scene", "label", "metric")}
         found[split.words[k]] = _summarise_split(own, value[which], weight[which], n_resamples, seed)
     return found
@@ -99,15 +101,41 @@ class Coded:
 
     @classmethod
     def of(cls, column: np.ndarray) -> Coded:
-        words, codes = np.unique(np.asarray(column).astype(str), return_inverse=True)
-        return cls([str(word) for word in words], codes)
+        words = sorted(map(str, set(np.asarray(column).tolist())))
+        return cls(words, codes_of(column, {word: k for k, word in enumerate(words)}))
+
+
+def codes_of(column: np.ndarray, place: Mapping[str, int]) -> np.ndarray:
+    """A column of words as their places: (row,) -> (row,) integers. KeyError for a word that has none."""
+    return np.fromiter(map(place.__getitem__, column), np.int64, len(column))
+
+
+def names_behind(metric: str) -> list[str]:
+    """What the rows are called that a figure is made of: its own name, or of what is pooled the counts."""
+    return [f"{POOLED[metric][0]}_{outcome}" for outcome in OUTCOMES] if metric in POOLED else [metric]
+
+
+def rows_behind(columns: Columns, metric: str, split: str) -> np.ndarray:
+    """Which rows a figure of `split` is made of: (row,) booleans."""
+    return np.asarray((columns["split"] == split) & np.isin(columns["metric"], names_behind(metric)))
+
+
+def in_blocks(totals: np.ndarray) -> np.ndarray:
+    """Sums over scenes as the bootstrap draws them: (scene, ...) -> the same, or of very many scenes (MOST_DRAWN, ...)."""
+    if len(totals) <= MOST_DRAWN:
+        return totals
+    sums = totals[:MOST_DRAWN].copy()
+    for start in range(MOST_DRAWN, len(totals), MOST_DRAWN):
+        part = totals[start : start + MOST_DRAWN]
+        sums[: len(part)] += part
+    return sums
 
 
 @dataclass(frozen=True)
 class Figure:
     """A figure that the bootstrap can move: `statistic` of sums over scenes, (..., column) -> (...)."""
 
-    totals: np.ndarray  # (scene, column)
+    totals: np.ndarray  # (scene, column); of very many scenes (block, column), as `in_blocks` has it
     statistic: Callable[[np.ndarray], np.ndarray]
 
 
@@ -198,7 +226,7 @@ def mean_figure(values: np.ndarray, weights: np.ndarray, scene: np.ndarray, n_sc
     centre = np.average(values, weights=weights)
     totals = np.stack([np.bincount(scene, weights * (values - centre), n_scenes),
                        np.bincount(scene, weights, n_scenes)], 1)
-    return Figure(totals, lambda sums: centre + _ratio(sums[..., 0], sums[..., 1]))
+    return Figure(in_blocks(totals), lambda sums: centre + _ratio(sums[..., 0], sums[..., 1]))
 
 
 def _summarise_split(
@@ -208,11 +236,13 @@ def _summarise_split(
     if not np.isfinite(value).all():
         named = metric.words[metric.codes[~np.isfinite(value)][0]]
         raise ValueError(f"{named}: a value is not finite; undefined figures have no row")
-    present, scene = np.unique(coded["scene"].codes, return_inverse=True)
-    drawn = scene if len(present) <= MOST_DRAWN else scene % MOST_DRAWN
+    there = np.zeros(len(coded["scene"].words), bool)
+    there[coded["scene"].codes] = True
+    scene, n_scenes = (np.cumsum(there, dtype=np.int32) - 1)[coded["scene"].codes], int(there.sum())
+    drawn = scene if n_scenes <= MOST_DRAWN else scene % MOST_DRAWN
     rows = {metric.words[k]: np.flatnonzero(metric.codes == k) for k in np.unique(metric.codes)}
     label = coded["label"]
-    data = _Rows(label.words, label.codes, value, weight, scene, drawn, min(len(present), MOST_DRAWN), rows)
+    data = _Rows(label.words, label.codes, value, weight, scene, drawn, min(n_scenes, MOST_DRAWN), rows)
     counts = {f"{level}_{outcome}" for level in LEVELS for outcome in OUTCOMES}
     averaged = {name.removesuffix("_undefined") for name in rows if name not in counts | EVENTS.keys() | FACTS.keys()}
 

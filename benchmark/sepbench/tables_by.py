@@ -6,11 +6,23 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sepbench.by_group import CLASS, COUNT, INPUT, OVERLAP, WHOLE_SCENE, PartFigure, Parts, figures_by, parts_by
+from sepbench.by_group import (
+    CLASS,
+    COUNT,
+    INPUT,
+    OVERLAP,
+    TOLD_BY,
+    WHOLE_SCENE,
+    PartFigure,
+    Parts,
+    figures_by,
+    parts_by,
+    parts_by_class,
+)
 from sepbench.errors import UserError, nearest
 from sepbench.metrics import METRICS
-from sepbench.results import RunRecord, read_rows
-from sepbench.statistics import POOLED, Columns
+from sepbench.results import RunRecord, read_rows, row_labels
+from sepbench.statistics import POOLED, Columns, names_behind
 from sepbench.tables_alike import scenes_words, table_key, title_words
 from sepbench.tables_cells import line_facts, supervision_words
 from sepbench.tables_facts import budget_words, corpus_words, has_rows, method_names, scene_settings
@@ -46,14 +58,20 @@ def by_tables(
         raise UserError(f"--by {by}: wanted one of {', '.join(BY)}.{nearest(by, BY)}")
     tables: list[Table] = []
     silent, bare = [], []
+    asked = list(metrics) or [name for name in SHOWN if by in WHOLE_SCENE or name not in OF_SCENES]
+    behind = {*TOLD_BY[by], *(name for metric in asked for name in names_behind(metric))}
     for methods, split in groups:
-        rows = {run.id: read_rows(run.path) for own in methods for run in own if has_rows(run)}
+        with_rows = [run for own in methods for run in own if has_rows(run)]
+        rows = {run.id: read_rows(run.path, behind, split) for run in with_rows}
         bare += [run.id for own in methods for run in own if run.id not in rows]
-        found = parts_by(by, list(rows.values()), split) if rows else None
+        if by == CLASS:
+            found = parts_by_class({label for run in with_rows for label in row_labels(run.path, split)})
+        else:
+            found = parts_by(by, list(rows.values()), split)
         if found is None:
             silent += list(rows)
         else:
-            tables += _tables([own for own in methods if _with(rows, own)], split, by, metrics, but, rows, *found)
+            tables += _tables([own for own in methods if _with(rows, own)], split, by, asked, but, rows, *found)
     n_runs = f"{len(silent)} run{'' if len(silent) == 1 else 's'}"
     told = f"{n_runs} from before it was kept (such as {silent[0]})" if silent else ""
     without = f"no rows.parquet in {', '.join(dict.fromkeys(bare))}" if bare else ""
@@ -66,10 +84,9 @@ def by_tables(
 
 
 def _tables(
-    methods: Methods, split: str, by: str, metrics: Sequence[str], but: Collection[str], rows: Mapping[str, Columns],
+    methods: Methods, split: str, by: str, asked: Sequence[str], but: Collection[str], rows: Mapping[str, Columns],
     order: Sequence[str], parts: Parts,
 ) -> list[Table]:  # fmt: skip
-    asked = list(metrics) or [name for name in SHOWN if by in WHOLE_SCENE or name not in OF_SCENES]
     there = [(metric, own[0].id, _with(rows, scored(own, split, metric))) for metric in asked for own in methods]
     wanted = [([rows[run.id] for run in runs], metric, parts) for metric, _, runs in there if runs]
     made_of = iter(figures_by(wanted, split))

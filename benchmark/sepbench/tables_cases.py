@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from sepbench.by_scene import RIGHT, means_over, metric_for, paired, scene_values, unmoved
+from sepbench.by_scene import BY_CLASS, BY_SOURCE, RIGHT, means_over, metric_for, paired, scene_values, unmoved
 from sepbench.comparison import DIGITS, excludes_zero
 from sepbench.metrics import METRICS
 from sepbench.results import RunRecord, read_rows
@@ -88,7 +88,8 @@ def _networks(run: RunRecord) -> tuple[str | None, str | None] | None:
 
 def _table(told: _Told, partner: _Told | None, name: str) -> Table:
     cases, sides = told.cases, {"without": partner, "with": told}
-    rows = {side: read_rows(each.run.path) for side, each in sides.items() if each is not None}
+    wanted = (BY_CLASS, BY_SOURCE, RIGHT)
+    rows = {side: read_rows(each.run.path, wanted, told.split) for side, each in sides.items() if each is not None}
     metric = metric_for(rows.values(), told.split)
     groups = {case: {scene for scene in cases if cases[scene] == case} for case in sorted(set(cases.values()))}
     groups |= {ALL: set(cases)}

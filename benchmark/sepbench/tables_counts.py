@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sepbench.by_scene import BY_CLASS, BY_SOURCE, RIGHT, SceneMean, means_over, metric_for, scene_values, sources_of
+from sepbench.by_scene import (
+    BY_CLASS,
+    BY_SOURCE,
+    RIGHT,
+    TRUE,
+    SceneMean,
+    means_over,
+    metric_for,
+    scene_values,
+    sources_of,
+)
 from sepbench.metrics import METRICS
 from sepbench.results import RunRecord, read_rows
 from sepbench.tables_facts import (
@@ -34,7 +44,7 @@ def source_count_tables(runs: Sequence[RunRecord], split: str, but: Collection[s
     scored = [run for run in runs if figures_of(run, split, RIGHT) and (run.path / "rows.parquet").is_file()]
     if not scored or not _may_vary(scored[0], split):
         return []
-    rows = {run.id: read_rows(run.path) for run in scored}
+    rows = {run.id: read_rows(run.path, (BY_CLASS, BY_SOURCE, RIGHT, *TRUE), split) for run in scored}
     sources = {scene: own for each in rows.values() for scene, own in sources_of(each, split).items()}
     scenes: dict[int, list[str]] = {}  # by the number of sources
     for scene, own in sources.items():

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import product
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from sepbench.gap import figure_of, gap_interval, own_interval
 from sepbench.results import RunRecord, read_rows
 from sepbench.results_checks import MARK
+from sepbench.statistics import Figure
 from sepbench.tables_facts import (
     SHARED,
     SYNTHETIC_NOTE,
@@ -56,11 +54,10 @@ class _Side:
     def record(self) -> RunRecord:
         return self.runs[0]
 
-    @cached_property
-    def rows(self) -> list[Mapping[str, np.ndarray]]:
-        """Those of every run; none where one has kept none."""
+    def figure(self, split: str, metric: str) -> Figure | None:
+        """Of the rows of all runs; None where one has kept none."""
         there = all((run.path / "rows.parquet").is_file() for run in self.runs)
-        return [read_rows(run.path) for run in self.runs] if there else []
+        return figure_of([read_rows(run.path, [metric], split) for run in self.runs], split, metric) if there else None
 
     def mean(self, split: str, metric: str) -> float | None:
         """Over the seeds; None where one of the runs lacks it."""
@@ -141,8 +138,8 @@ def _figure(side: _Side, split: str, metric: str) -> Cell:
         return Cell()
     held = figures_of(side.record, split, metric) or {}
     bounds = interval(held) if len(side.runs) == 1 else None
-    if len(side.runs) > 1 and side.rows:
-        bounds = own_interval(figure_of(side.rows, split, metric))
+    if len(side.runs) > 1 and (figure := side.figure(split, metric)):
+        bounds = own_interval(figure)
     runs = tuple(run.id for run in side.runs)
     return Cell(mean, bounds, n=held.get("n"), unit=_unit(side, split, metric), digits=MEASURED[metric][1], runs=runs)
 
@@ -152,9 +149,8 @@ def _gap(one: _Side, split: str, other: _Side, metric: str) -> Cell:
     ours, theirs = one.mean(split, metric), other.mean("test", metric)
     if ours is None or theirs is None:
         return Cell()
-    bounds = None
-    if one.rows and other.rows:
-        bounds = gap_interval(figure_of(one.rows, split, metric), figure_of(other.rows, "test", metric))
+    figure, its = one.figure(split, metric), other.figure("test", metric)
+    bounds = None if figure is None or its is None else gap_interval(figure, its)
     return Cell(ours - theirs, bounds, unit=_unit(one, split, metric), digits=MEASURED[metric][1])
 
 

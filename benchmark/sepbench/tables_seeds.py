@@ -9,7 +9,7 @@ from typing import Any
 
 from sepbench.by_group import ALL, PartFigure, figures_by, pooled_mean, whole
 from sepbench.results import RunRecord, read_rows
-from sepbench.statistics import POOLED
+from sepbench.statistics import POOLED, names_behind
 from sepbench.tables_cells import by_words, figure_cell
 from sepbench.tables_facts import figures_of, has_rows
 from sepbench.tables_format import Cell, Line
@@ -28,7 +28,8 @@ def cells_of(own: Sequence[RunRecord], split: str, digits: Mapping[str, int]) ->
     if len(own) == 1:
         return {metric: figure_cell(own[0], split, metric, places) for metric, places in digits.items()}
     there = {metric: runs for metric in digits if (runs := scored(own, split, metric))}
-    rows = {run.id: read_rows(run.path) for run in own if has_rows(run)}
+    behind = {name for metric in there for name in names_behind(metric)}
+    rows = {run.id: read_rows(run.path, behind, split) for run in own if has_rows(run)}
     kept = [metric for metric, runs in there.items() if all(run.id in rows for run in runs)]
     made = figures_by([([rows[run.id] for run in there[metric]], metric, whole) for metric in kept], split)
     found = {metric: figures.get(ALL) for metric, figures in zip(kept, made)}
@@ -40,7 +41,7 @@ def figure_printed(own: Sequence[RunRecord], split: str, metric: str) -> float |
     """The mean that `cells_of` has; None where no run has the figure."""
     runs = scored(own, split, metric)
     if len(runs) > 1 and all(map(has_rows, runs)):
-        return pooled_mean([read_rows(run.path) for run in runs], split, metric)
+        return pooled_mean([read_rows(run.path, names_behind(metric), split) for run in runs], split, metric)
     return _cell(own, runs, split, metric, 1, None).value if runs else None
 
 

@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from sepbench.errors import UserError, nearest
-from sepbench.results import RunRecord, read_rows
+from sepbench.results import RunRecord
 from sepbench.results_checks import MARK
-from sepbench.statistics import Columns
 from sepbench.tables_alike import each_once, on_the_same_scenes, scenes_words, table_key, title_words
 from sepbench.tables_by import by_tables
 from sepbench.tables_cells import (
@@ -35,7 +34,7 @@ from sepbench.tables_facts import (
 from sepbench.tables_format import Cell, Line, Table, text, without_empty
 from sepbench.tables_notes import BUDGET, SEEDS_NOTE, clip_note, given, standing_notes, without_budget
 from sepbench.tables_seeds import BY_RULE, cells_of, figure_printed, ids_of, scored, shows_seeds, with_n
-from sepbench.tables_ties import TOO_MANY, letters_in
+from sepbench.tables_ties import TOO_MANY, letters_of
 from sepbench.ties import MOST
 
 FIGURES = {  # metric -> heading and digits; those that no run has and the task does not ask for are left out
@@ -112,8 +111,7 @@ def _table(methods: Sequence[Sequence[RunRecord]], split: str, named: Sequence[s
     runs = [run for own in methods for run in own]
     names, shown = method_names(first, OF_THE_TABLE), _shown(runs, split, named)
     alone = [own[0] for own in methods if len(own) == 1 and has_rows(own[0])]
-    rows = {run.id: read_rows(run.path) for run in alone} if len(alone) <= MOST else {}
-    figures = _figures(methods, rows, split, shown)
+    figures = _figures(methods, alone if len(alone) <= MOST else [], split, shown)
     lines = tuple(_line(own, split, names[own[0].id], cells) for own, cells in zip(methods, figures))
     headings = ["Method", "Supervision", "Corpus", "Profile", BUDGET, "Sources / scenes"]
     guessed = {metric for metric in shown if any(figures_of(run, split, f"{metric}_chance") for run in runs)}
@@ -141,21 +139,23 @@ def _shown(runs: Sequence[RunRecord], split: str, named: Sequence[str]) -> dict[
     return shown | {metric: facts for metric, facts in more.items() if any(figures_of(run, split, metric) for run in runs)}
 
 
-def _letters(first: Sequence[RunRecord], rows: Mapping[str, Columns], metric: str, split: str) -> dict[str, str]:
+def _letters(alone: Sequence[RunRecord], metric: str, split: str) -> dict[str, str]:
     """Tie letters by run, of methods with one run; what scenes do not tell of seeds, letters do not say."""
-    fitting = [run.id for run in first if run.id in rows and (metric not in BY_RULE or by_words(run, split) == "separation")]
-    return letters_in({name: rows[name] for name in fitting}, metric, split)
+    fitting = [run for run in alone if metric not in BY_RULE or by_words(run, split) == "separation"]
+    return letters_of(fitting, metric, split)
 
 
 def _figures(
-    methods: Sequence[Sequence[RunRecord]], rows: Mapping[str, Columns], split: str, shown: Mapping[str, tuple[str, int]]
+    methods: Sequence[Sequence[RunRecord]], alone: Sequence[RunRecord], split: str, shown: Mapping[str, tuple[str, int]]
 ) -> list[list[Cell]]:
-    """The figures of each method, in the order of `shown`, with their tie letters, and n where it is less than in other rows."""
+    """The figures of each method, in the order of `shown`, with the tie letters of those `alone`, and n where it is less than
+    in other rows.
+    """
     digits = {metric: places for metric, (_, places) in shown.items()}
     held, first = [cells_of(own, split, digits) for own in methods], [own[0] for own in methods]
     columns = []
     for metric in shown:
-        letters = _letters(first, rows, metric, split)
+        letters = _letters(alone, metric, split)
         tied = [replace(cells[metric], tie=letters.get(run.id)) for cells, run in zip(held, first)]
         columns.append(with_n(tied, first, split, metric))
     return [list(cells) for cells in zip(*columns)]

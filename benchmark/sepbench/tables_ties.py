@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from sepbench.results import RunRecord, read_rows
-from sepbench.statistics import Columns
+from sepbench.statistics import Columns, names_behind
 from sepbench.tables_facts import figures_of, has_rows
 from sepbench.tables_format import Line
 from sepbench.ties import MOST, tie_groups
@@ -21,7 +21,9 @@ NOT_SEPARABLE = "not separable by these scenes (paired, 95 %)"
 def letters_of(runs: Sequence[RunRecord], metric: str, split: str) -> dict[str, str]:
     """Letters by run, of those that have the figure and its rows: two share one where they are not told apart."""
     scored = [run for run in runs if figures_of(run, split, metric) and has_rows(run)]
-    return letters_in({run.id: read_rows(run.path) for run in scored}, metric, split) if 1 < len(scored) <= MOST else {}
+    if not 1 < len(scored) <= MOST:
+        return {}
+    return letters_in({run.id: read_rows(run.path, names_behind(metric), split) for run in scored}, metric, split)
 
 
 def letters_in(rows: Mapping[str, Columns], metric: str, split: str) -> dict[str, str]:

@@ -6,13 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from string import ascii_letters
-from typing import Any
 
 import numpy as np
 
 from sepbench.comparison import excludes_zero
 from sepbench.metrics import METRICS, OUTCOMES
-from sepbench.statistics import N_RESAMPLES, POOLED, SEED, Columns, Figure, intervals, mean_figure
+from sepbench.statistics import (
+    N_RESAMPLES,
+    POOLED,
+    SEED,
+    Columns,
+    Figure,
+    codes_of,
+    in_blocks,
+    intervals,
+    mean_figure,
+    rows_behind,
+)
 
 MOST = 60  # runs that are compared with one another; 1,770 pairs
 
@@ -31,7 +41,7 @@ def tie_groups(
     There is no correction for multiple comparisons: two runs are told apart by the rule of `sepbench compare`, whichever
     other runs happen to stand in the table. Of 20 pairs of equals, about one is told apart by chance.
     """
-    there = {str(scene) for columns in rows.values() for scene in set(columns["scene"][columns["split"] == split])}
+    there = {str(scene) for columns in rows.values() for scene in set(columns["scene"][columns["split"] == split].tolist())}
     scenes = {scene: i for i, scene in enumerate(sorted(there))}
     table = (_pooled if metric in POOLED else _averaged)(rows, metric, split, scenes)
     if not table.runs or len(table.runs) > MOST:
@@ -99,12 +109,10 @@ class _Table:
 
 
 def _averaged(rows: Mapping[str, Columns], metric: str, split: str, scenes: Mapping[str, int]) -> _Table:
-    runs = _with_rows(rows, {metric}, split)
-    keys: dict[tuple[Any, ...], int] = {}
-    named = [list(zip(*(own[name].tolist() for name in ("scene", "source", "label")))) for own in runs.values()]
-    key = [np.array([keys.setdefault(each, len(keys)) for each in own], np.int64) for own in named]
-    scene = np.array([scenes[str(each[0])] for each in keys], np.int64)
-    value, weight = np.full((2, len(runs), len(keys)), np.nan)
+    runs = _with_rows(rows, metric, split)
+    key, known, n_per_scene = _keys(list(runs.values()), scenes)
+    scene = known // n_per_scene
+    value, weight = np.full((2, len(runs), len(known)), np.nan)
     for i, own in enumerate(runs.values()):
         value[i, key[i]], weight[i, key[i]] = own["value"], own["weight"]
     means = [float(np.average(own["value"], weights=own["weight"])) for own in runs.values()]
@@ -120,13 +128,12 @@ def _averaged(rows: Mapping[str, Columns], metric: str, split: str, scenes: Mapp
 
 def _pooled(rows: Mapping[str, Columns], metric: str, split: str, scenes: Mapping[str, int]) -> _Table:
     level, statistic = POOLED[metric]
-    runs = _with_rows(rows, {f"{level}_{outcome}" for outcome in OUTCOMES}, split)
+    runs = _with_rows(rows, metric, split)
     counts = np.zeros((len(runs), len(scenes), len(OUTCOMES)))
     for i, own in enumerate(runs.values()):
         for k, outcome in enumerate(OUTCOMES):
             which = own["metric"] == f"{level}_{outcome}"
-            scene = [scenes[str(each)] for each in own["scene"][which]]
-            np.add.at(counts[i, :, k], scene, own["value"][which])
+            np.add.at(counts[i, :, k], codes_of(own["scene"][which], scenes), own["value"][which])
     means = statistic(counts.sum(1))
     defined = np.flatnonzero(np.isfinite(means))
 
@@ -134,19 +141,34 @@ def _pooled(rows: Mapping[str, Columns], metric: str, split: str, scenes: Mappin
         one, other = counts[defined[[i, j]]]
         both = (one.any(1) & other.any(1))[:, None] if level != "source" else 1  # no source found is an answer too
         n = len(OUTCOMES)
-        return Figure(
-            np.concatenate([one * both, other * both], 1), lambda sums: statistic(sums[..., n:]) - statistic(sums[..., :n])
-        )
+        totals = in_blocks(np.concatenate([one * both, other * both], 1))
+        return Figure(totals, lambda sums: statistic(sums[..., n:]) - statistic(sums[..., :n]))
 
     names = list(runs)
     return _Table([names[i] for i in defined], [float(means[i]) for i in defined], figure)
 
 
-def _with_rows(rows: Mapping[str, Columns], metrics: set[str], split: str) -> dict[str, dict[str, np.ndarray]]:
-    """The rows of those metrics, for each run that has any."""
+def _keys(runs: Sequence[Columns], scenes: Mapping[str, int]) -> tuple[list[np.ndarray], np.ndarray, int]:
+    """Which source each row is of, alike in all runs: (row,) for each; then the number of each source, in the order in which
+    they are first met, (source,); and by what to divide that for its scene.
+    """
+    labels = {label: i for i, label in enumerate(sorted({label for own in runs for label in set(own["label"].tolist())}))}
+    n_sources = max(int(own["source"].max()) for own in runs) + 2 if runs else 1  # -1: of the scene as a whole
+    found, known = [], np.empty(0, np.int64)
+    for own in runs:
+        of_scene = codes_of(own["scene"], scenes) * n_sources + own["source"] + 1
+        found.append(of_scene * len(labels) + codes_of(own["label"], labels))
+        new = found[-1][~np.isin(found[-1], known)]
+        known = np.concatenate([known, new[np.sort(np.unique(new, return_index=True)[1])]])
+    order = np.argsort(known)
+    return [order[np.searchsorted(known, own, sorter=order)] for own in found], known, n_sources * len(labels)
+
+
+def _with_rows(rows: Mapping[str, Columns], metric: str, split: str) -> dict[str, dict[str, np.ndarray]]:
+    """The rows behind a figure, for each run that has any."""
     found = {}
     for run, columns in rows.items():
-        which = np.isin(columns["metric"].astype(str), sorted(metrics)) & (columns["split"] == split)
+        which = rows_behind(columns, metric, split)
         if which.any():
             found[run] = {name: column[which] for name, column in columns.items()}
     return found

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sepbench.errors import UserError, nearest
 from sepbench.metrics import CHANCE, EVENTS, FACTS, LEVELS, METRICS, OUTCOMES, expand
-from sepbench.statistics import POOLED, Columns
+from sepbench.statistics import POOLED, Coded, Columns, names_behind, rows_behind
 
 INPUT = "si_sdr_mixture"
 PREFERRED = ("si_sdri", "si_sdri_by_label", "si_sdr", "snr", "ca_sdri", "capi_sdri", "class_accuracy")  # where none is asked for
@@ -54,27 +54,32 @@ class Ranking:
     unanswered: tuple[str, ...]  # scenes without a figure, since every source was missed
 
 
-def rank_scenes(columns: Columns, metric: str, split: str, n: int, best: bool = False) -> Ranking:
+def rank_scenes(
+    columns: Columns, metric: str, split: str, n: int | Callable[[int], Sequence[int]], best: bool = False
+) -> Ranking:
     """The `n` scenes of `split` with the worst figure: lowest first, or highest where lower is better.
 
-    `columns`: rows as `read_rows` gives them. A scene's figure is the weighted mean over its sources, or, of a pooled
-    metric, that of its own counts. Scenes with the same figure are ordered by name. UserError where the metric is
-    unknown, or was not measured in `split`.
+    `columns`: rows as `read_rows` gives them. `n` may say instead which places of the ranking are wanted, from its length.
+    A scene's figure is the weighted mean over its sources, or, of a pooled metric, that of its own counts. Scenes with the
+    same figure are ordered by name. UserError where the metric is unknown, or was not measured in `split`.
     """
     where = np.asarray(columns["split"] == split)
     if not where.any():
         there = ", ".join(sorted(set(columns["split"].tolist())))
         raise UserError(f"--split {split}: the run has no rows of it; it was scored on {there}.")
-    rows = {name: column[where] for name, column in columns.items()}
-    _check_metric(metric, sorted(set(rows["metric"].tolist())))
-    of_scene = _pooled(rows, metric) if metric in POOLED else _averaged(rows, metric)
-    figures = {scene: value for scene, (value, _) in of_scene.items() if value is not None}
+    _check_metric(metric, sorted(set(columns["metric"][where].tolist())))
+    scenes = (_pooled if metric in POOLED else _averaged)(columns, metric, split)
     known = METRICS.get(metric)
     worst_is_low = known is None or known.higher_is_better is not False
     sign = 1 if worst_is_low != best else -1
-    order = sorted(figures, key=lambda scene: (sign * figures[scene], scene))
-    failures = [Failure(i, scene, figures[scene], of_scene[scene][1]) for i, scene in enumerate(order[:n], 1)]
-    return Ranking(metric, metric in POOLED, tuple(failures), len(figures), tuple(sorted(of_scene.keys() - figures.keys())))
+    ranked = np.flatnonzero(np.isfinite(scenes.figures))
+    ranked = ranked[np.argsort(sign * scenes.figures[ranked], kind="stable")]  # scenes lie in the order of their names
+    places = range(min(n, len(ranked))) if isinstance(n, int) else n(len(ranked))
+    failures = [
+        Failure(k + 1, scenes.names[ranked[k]], float(scenes.figures[ranked[k]]), scenes.parts(int(ranked[k]))) for k in places
+    ]
+    unanswered = () if metric in POOLED else tuple(scenes.names[k] for k in np.flatnonzero(np.isnan(scenes.figures)))
+    return Ranking(metric, metric in POOLED, tuple(failures), len(ranked), unanswered)
 
 
 def usual_metric(columns: Columns, split: str) -> str:
@@ -120,39 +125,58 @@ def _check_metric(metric: str, names: Sequence[str]) -> None:
     raise UserError(f"--metric {metric}: the run did not measure it; it has {', '.join(there)}.{close}")
 
 
-Scenes = dict[str, tuple[float | None, tuple[Part, ...]]]  # scene -> its figure, and what it is made of
+@dataclass(frozen=True)
+class _Scenes:
+    """The scenes of a split that a metric speaks of, by name."""
+
+    names: list[str]
+    figures: np.ndarray  # (scene,); NaN: it has none
+    parts: Callable[[int], tuple[Part, ...]]  # what a scene's figure is made of
 
 
-def _averaged(rows: Columns, metric: str) -> Scenes:
-    named, scene, source, value = (rows[name] for name in ("metric", "scene", "source", "value"))
-    before = {(scene[i], source[i]): float(value[i]) for i in np.flatnonzero(named == INPUT)}
+def _by_scene(columns: Columns, which: np.ndarray) -> tuple[list[str], list[np.ndarray]]:
+    """The scenes of the rows `which`, and the rows of each."""
+    scene = Coded.of(columns["scene"][which])
+    order = np.argsort(scene.codes, kind="stable")
+    ends = np.cumsum(np.bincount(scene.codes, minlength=len(scene.words)))[:-1]
+    return scene.words, np.split(which[order], ends)
+
+
+def _averaged(columns: Columns, metric: str, split: str) -> _Scenes:
+    named, value, weight = (columns[name] for name in ("metric", "value", "weight"))
     missed = "missed_by_label" if metric.endswith("_by_label") else "missed"
-    found: dict[str, list[tuple[Part, float]]] = {}
-    for i in np.flatnonzero((named == metric) | (named == missed)):
-        own = float(value[i]) if named[i] == metric else None
-        part = Part(int(source[i]), str(rows["label"][i]), own, before.get((scene[i], source[i])))
-        found.setdefault(str(scene[i]), []).append((part, float(rows["weight"][i])))
-    return {name: (_mean(parts), tuple(part for part, _ in parts)) for name, parts in found.items()}
+    there = np.asarray(columns["split"] == split)
+    names, rows = _by_scene(columns, np.flatnonzero(there & ((named == metric) | (named == missed))))
+    before = dict(zip(*_by_scene(columns, np.flatnonzero(there & (named == INPUT)))))
+
+    def figure(own: np.ndarray) -> float:
+        held = own[(named[own] == metric) & (weight[own] > 0)]  # the sources that were answered
+        return float(np.average(value[held], weights=weight[held])) if len(held) else np.nan
+
+    def parts(k: int) -> tuple[Part, ...]:
+        inputs = {int(columns["source"][i]): float(value[i]) for i in before.get(names[k], ())}
+        return tuple(
+            Part(source, str(columns["label"][i]), float(value[i]) if named[i] == metric else None, inputs.get(source))
+            for i, source in zip(rows[k], columns["source"][rows[k]].tolist())
+        )
+
+    return _Scenes(names, np.array([figure(own) for own in rows]), parts)
 
 
-def _mean(parts: Sequence[tuple[Part, float]]) -> float | None:
-    """The weighted mean over the sources that were answered."""
-    held = [(part.value, weight) for part, weight in parts if part.value is not None and weight > 0]
-    return float(np.average([value for value, _ in held], weights=[weight for _, weight in held])) if held else None
+def _pooled(columns: Columns, metric: str, split: str) -> _Scenes:
+    statistic = POOLED[metric][1]
+    places = {name: i for i, name in enumerate(names_behind(metric))}
+    names, rows = _by_scene(columns, np.flatnonzero(rows_behind(columns, metric, split)))
 
+    def counts(own: np.ndarray) -> dict[str, np.ndarray]:
+        found: dict[str, np.ndarray] = {}
+        for i in own:
+            of_class = found.setdefault(str(columns["label"][i]), np.zeros(len(OUTCOMES)))
+            of_class[places[columns["metric"][i]]] += columns["value"][i]
+        return found
 
-def _pooled(rows: Columns, metric: str) -> Scenes:
-    level, statistic = POOLED[metric]
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for i, outcome in enumerate(OUTCOMES):
-        for row in np.flatnonzero(rows["metric"] == f"{level}_{outcome}"):
-            classes = found.setdefault(str(rows["scene"][row]), {})
-            classes.setdefault(str(rows["label"][row]), np.zeros(len(OUTCOMES)))[i] += rows["value"][row]
-    scenes: Scenes = {}
-    for scene, classes in found.items():
-        whole = float(statistic(np.sum(list(classes.values()), 0)))
-        own = {label: float(statistic(counts)) for label, counts in sorted(classes.items())}
-        parts = tuple(Part(-1, label, figure, None) for label, figure in own.items() if np.isfinite(figure))
-        if np.isfinite(whole):
-            scenes[scene] = (whole, parts)
-    return scenes
+    def parts(k: int) -> tuple[Part, ...]:
+        own = {label: float(statistic(each)) for label, each in sorted(counts(rows[k]).items())}
+        return tuple(Part(-1, label, figure, None) for label, figure in own.items() if np.isfinite(figure))
+
+    return _Scenes(names, np.array([float(statistic(np.sum(list(counts(own).values()), 0))) for own in rows]), parts)

@@ -20,9 +20,10 @@ from matplotlib.path import Path as MplPath
 
 from sepbench.report.history import draw_losses, read_stages
 from sepbench.report.style import COLOURS, GRID, INK, LOOK, QUIET, in_words
-from sepbench.statistics import Columns, bootstrap_ci
+from sepbench.statistics import Coded, Columns, bootstrap_ci, rows_behind
 
 BIN_DB = 5.0  # of input SI-SDR, over which improvement is averaged
+INPUT = "si_sdr_mixture"
 FEWEST = 10  # sources that a mean needs
 RESAMPLES = 1000
 POINTS = 400  # of a method, at most; the means are over all
@@ -58,15 +59,17 @@ class Gains:
 
 def gains(rows: Columns, metric: str, split: str) -> Gains:
     """Input SI-SDR and improvement of the sources of `split` that have both."""
-    keyed: dict[str, dict[tuple[str, int], float]] = {"si_sdr_mixture": {}, metric: {}}
-    for name, found in keyed.items():
-        which = np.flatnonzero((rows["metric"] == name) & (rows["split"] == split))
-        keys = zip(rows["scene"][which].tolist(), rows["source"][which].tolist())
-        found.update(zip(keys, rows["value"][which].tolist()))
-    before, gain = keyed.values()
-    both = sorted(before.keys() & gain.keys())
-    before_db, gain_db = (np.array([of[key] for key in both]) for of in (before, gain))
-    return Gains(before_db, gain_db, np.array([scene for scene, _ in both], object))
+    before, gain = paired_rows(rows, metric, split)
+    return Gains(rows["value"][before], rows["value"][gain], rows["scene"][before])
+
+
+def paired_rows(rows: Columns, metric: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows tell input SI-SDR and `metric` of the sources of `split` that have both, by scene and source: (source,) each."""
+    scene = Coded.of(rows["scene"]).codes
+    key = scene * (int(rows["source"].max(initial=0)) + 2) + rows["source"] + 1  # -1: no source
+    before, gain = (np.flatnonzero(rows_behind(rows, name, split)) for name in (INPUT, metric))
+    _, i, j = np.intersect1d(key[before], key[gain], return_indices=True)
+    return before[i], gain[j]
 
 
 def gain_chart(methods: Mapping[str, Gains], metric_words: str) -> Chart | None:
@@ -86,7 +89,7 @@ def gain_chart(methods: Mapping[str, Gains], metric_words: str) -> Chart | None:
         shown = np.random.default_rng(0).permutation(len(own.gain_db))[:POINTS]
         axes.scatter(own.before_db[shown], own.gain_db[shown], s=5, alpha=0.18, color=COLOURS[0], linewidths=0, rasterized=True)
         axes.axhline(0, color=QUIET, linewidth=0.8)
-        for other in means.keys() - {name}:
+        for other in (each for each in means if each != name):
             axes.plot(*means[other][:2], color="#bbbbbb", linewidth=0.8)
         axes.errorbar(at, mean, (mean - low, high - mean), color=COLOURS[1], marker="o", markersize=3, linewidth=1.4, capsize=2)
         axes.set(xlim=limits[0], ylim=limits[1])

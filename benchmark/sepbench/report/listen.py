@@ -29,11 +29,11 @@ from sepbench.report.style import make_folder
 from sepbench.results import read_rows
 from sepbench.scene import Estimate, Scene
 from sepbench.storage import read_json, write_bytes, write_json
-from sepbench.worst import Failure, rank_scenes, usual_metric
+from sepbench.worst import INPUT, PREFERRED, rank_scenes, usual_metric
 
 FOLDER, LISTED, FORMAT = "listen", "listen.json", 1
 PEAK = 0.9  # of the loudest sound of a scene; full scale is 1
-NEVER = 1 << 30  # as many scenes as there are
+BEHIND = (*PREFERRED, INPUT, "missed", "missed_by_label")  # metrics whose rows rank scenes
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,13 @@ def keep_sounds(
 
     `scenes` has scene(index) and scene_id(index); `answer` gives the run's estimates of some scenes.
     """
-    rows = read_rows(folder)
+    rows = read_rows(folder, BEHIND, split)
     metric = usual_metric(rows, split)
     try:
-        ranking = rank_scenes(rows, metric, split, NEVER, best=True)
+        ranking = rank_scenes(rows, metric, split, lambda n: list(_places(n).values()), best=True)
     except UserError:
         return False
-    chosen = _chosen(ranking.failures)
+    chosen = dict(zip(_places(ranking.n_scenes), ranking.failures))
     index = {scenes.scene_id(i): i for i in range(n_scenes)}
     mixed = [scenes.scene(index[one.scene]) for one in chosen.values()]
     shutil.rmtree(folder / FOLDER, ignore_errors=True)
@@ -119,12 +119,12 @@ def read_sounds(folder: Path) -> Listening:
         raise UserError(f"{path}: cannot be read ({reason}). Remove its folder: it is made again.") from error
 
 
-def _chosen(ranked: Sequence[Failure]) -> dict[str, Failure]:
-    """Of scenes in order, the best first: the first, the one in the middle, the last; each once."""
-    found: dict[str, Failure] = {}
-    for place, i in (("best", 0), ("median", len(ranked) // 2), ("worst", len(ranked) - 1)):
-        if ranked and ranked[i] not in found.values():
-            found[place] = ranked[i]
+def _places(n_scenes: int) -> dict[str, int]:
+    """Of scenes in order, the best first, where to find the first, the one in the middle, the last; each once."""
+    found: dict[str, int] = {}
+    for place, i in (("best", 0), ("median", n_scenes // 2), ("worst", n_scenes - 1)):
+        if n_scenes and i not in found.values():
+            found[place] = i
     return found
 
 

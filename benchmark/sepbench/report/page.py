@@ -20,7 +20,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from sepbench.errors import UserError
-from sepbench.report.charts import Chart, class_chart, gain_chart, gains, training_chart
+from sepbench.report.charts import INPUT, Chart, class_chart, gain_chart, gains, training_chart
 from sepbench.report.embedded import RANGE_DB, colour_bar
 from sepbench.report.listen import Listening
 from sepbench.report.page_sounds import MB, Played, check_room, fitting, played
@@ -182,7 +182,8 @@ def _group(place: str, runs: Sequence[RunRecord], split: str, wanted: Wanted) ->
     if len(few) < len(one_each) and of_charts:
         of_charts = f"the first {len(few)} of {len(one_each)} recipes, {of_each}"
     with_rows = [run for run in few if (run.path / "rows.parquet").is_file()]
-    gained = gain_chart({names[run.id]: gains(read_rows(run.path), metric, split) for run in with_rows}, words)
+    points = {names[run.id]: gains(read_rows(run.path, (INPUT, metric), split), metric, split) for run in with_rows}
+    gained = gain_chart(points, words)
     classes = class_chart({names[run.id]: _of_classes(run, split, metric) for run in few}, words)
     charts = {f"{metric_words(metric)} against input SI-SDR": gained, f"{metric_words(metric)} by class": classes}
     trained = [(names[run.id], _trained(run, names[run.id], wanted)) for run in best_first]

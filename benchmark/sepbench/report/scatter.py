@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from sepbench.report.charts import INPUT, paired_rows
 from sepbench.report.style import COLOURS, DENSITY_MAP, INK, QUIET, figure, in_words
 from sepbench.report.words import signed
 from sepbench.results import read_rows
+from sepbench.statistics import Coded
 
 MANY = 400  # points; from here on their density says more than they do
 CELLS = 45  # of the density, across a panel
@@ -27,7 +29,7 @@ def draw_scatter(folder: Path, split: str, title: str, out: Path | None = None) 
     `title` stands above, and says which run and which split. Without rows to show, writes nothing; whether there were any
     is handed back.
     """
-    points = _points(read_rows(folder), split)
+    points = _points(read_rows(folder, (INPUT, "si_sdri", "si_sdri_by_label")), split)
     if not points:
         return False
     n_columns = min(COLUMNS, len(points))
@@ -54,17 +56,10 @@ def _points(rows: dict[str, np.ndarray], split: str) -> dict[str, tuple[np.ndarr
     The improvement is that of the estimate with the source's label, as in the paper; of a blind method's, by separation.
     """
     gained = "si_sdri_by_label" if "si_sdri_by_label" in rows["metric"] else "si_sdri"
-    found: dict[str, dict[tuple[str, int], float]] = {"si_sdr_mixture": {}, gained: {}}
-    labels: dict[tuple[str, int], str] = {}
-    columns = [rows[name].tolist() for name in ("split", "scene", "source", "label", "metric", "value")]
-    for in_split, scene, source, label, metric, value in zip(*columns):
-        if in_split == split and metric in found and math.isfinite(value):
-            found[metric][scene, source] = value
-            labels[scene, source] = label
-    both = sorted(found[gained].keys() & found["si_sdr_mixture"].keys())
-    before, gain = (np.array([found[name][key] for key in both]) for name in ("si_sdr_mixture", gained))
-    names = np.array([labels[key] for key in both])
-    return {str(label): (before[names == label], gain[names == label]) for label in np.unique(names)}
+    before, gain = paired_rows(rows, gained, split)
+    label = Coded.of(rows["label"][gain])
+    inside = [label.codes == k for k in range(len(label.words))]
+    return {name: (rows["value"][before[own]], rows["value"][gain[own]]) for name, own in zip(label.words, inside)}
 
 
 def _limits(values: np.ndarray) -> tuple[float, float]:
