@@ -20,8 +20,8 @@ SHOWN = ("si_sdri", "si_sdri_by_label", "si_sdr", "ca_sdri", "fuss_si_snri", "la
 class Pool(Protocol):
     """Where runs are carried out."""
 
-    room: float  # how many may be under way; infinite where the pool has a queue of its own
-    at_a_time: int  # how many really are
+    room: int  # how many may have been submitted and not have ended
+    at_a_time: int  # how many of those are carried out together
 
     def submit(self, run: PlannedRun) -> None:
         """Have it run. It may have to wait."""
@@ -36,7 +36,7 @@ class Pool(Protocol):
 class InTurn:
     """In this process, one after the other."""
 
-    room = 1.0
+    room = 1
     at_a_time = 1
 
     def __init__(self, how: How, progress: Any) -> None:
