@@ -105,9 +105,10 @@ def _wanted(common: Common) -> tuple[Wanted, Path]:
     """The search that is asked for, and the folder of its study. UserError where there is nothing to search."""
     from sepbench.grid import asked_run, own_options
     from sepbench.ranges import dimensions
-    from sepbench.sweep_search import Wanted, checked_metric
+    from sepbench.sweep_search import Wanted, check_installed, checked_metric
 
     given = common.given
+    check_installed(given["search"])
     if len(common.recipes) > 1:
         raise UserError(f"--search: got {len(common.recipes)} recipes; a search is of one.")
     recipe, own = common.recipes[0], own_options(common.recipes[0], given)
