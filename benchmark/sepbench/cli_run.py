@@ -62,6 +62,12 @@ class Common:
         if shared and (given["cluster"] or (given["jobs"] or 1) > 1):
             other = "--cluster" if given["cluster"] else "-j"
             raise UserError(f"{' '.join(shared)}: so trained, one run follows the other. Leave {other} away.")
+        if given["cluster"]:
+            from sepbench.sweep_ray_address import check_address
+
+            check_address(given["cluster"])
+        if given["gpus_per_run"] and (not given["cluster"] or given["device"] == "cpu"):
+            raise UserError("--gpus-per-run: goes with --cluster, and not with --device cpu.")
         if given["cluster"] and given["begin_with"]:
             raise UserError("--begin-with: is not brought to the nodes of a cluster. Leave --cluster away, or --begin-with.")
         if given.get("search"):

@@ -27,7 +27,7 @@ OF_A_SEARCH = ("trials", "metric", "study")
 
 @click.command(cls=RecipeCommand, options_metavar="[OPTIONS] [THE RECIPE'S OWN OPTIONS]")
 @run_options
-@click.option("--plan", is_flag=True, help="Print what would be done, and stop.")
+@click.option("--plan", is_flag=True, help="Print what would be done, and stop. Asks no cluster.")
 @click.option(
     "--search", type=click.Choice(["random", "optuna"]),
     help='Try settings from the ranges that recipe.yaml declares; optuna learns from trials (pip install "sepbench[search]").',
