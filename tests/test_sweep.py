@@ -194,6 +194,8 @@ def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(tmp_path: Path):
         (["--gpus-per-run", "0.5"], "--gpus-per-run: goes with --cluster, and not with --device cpu."),
         (["--gpus-per-run", "0.5", "-j", "2", "--plan"], "--gpus-per-run: goes with --cluster"),
         (["--gpus-per-run", "1", "--cluster", "auto", "--plan"], "goes with --cluster, and not with --device cpu."),
+        (["--gpus-per-run", "1.5", "--cluster", "auto", "--device", "auto"], "wanted a part of one, or a whole number."),
+        (["--gpus-per-run", "nan", "--cluster", "auto", "--device", "auto"], "wanted a part of one, or a whole number."),
         (["--trials", "5"], "--trials: goes with --search random or --search optuna."),
         (["--search", "grid"], "'grid' is not one of 'random', 'optuna'"),
         (["--search", "random", "--seed", "0..4"], "--seed: is a grid, and a search takes one value of each."),

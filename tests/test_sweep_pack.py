@@ -100,6 +100,13 @@ def test_the_next_that_arrives_clears_what_the_one_before_has_left(tmp_path: Pat
         assert [path.name for path in place.parent.iterdir()] == [place.name] and content(place) == content(sent)
 
 
+def test_the_next_sweep_clears_what_was_arriving_as_one_was_killed(tmp_path: Path):
+    recipe, left = recipe_that(tmp_path / "tiny", "pass"), tmp_path / "runs/.arriving-tiny-0"
+    (left / "new").mkdir(parents=True)
+    assert call("sweep", *words(recipe, results=tmp_path / "runs"))[0] == 0
+    assert not left.exists() and len(read_runs(tmp_path / "runs")) == 1
+
+
 def test_what_arrives_just_now_is_left_alone(tmp_path: Path):
     for name, of in (("a", "a"), ("b", ".arriving-b/old")):
         (tmp_path / f".arriving-{name}/new").mkdir(parents=True)

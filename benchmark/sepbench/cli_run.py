@@ -68,6 +68,9 @@ class Common:
             check_address(given["cluster"])
         if given["gpus_per_run"] and (not given["cluster"] or given["device"] == "cpu"):
             raise UserError("--gpus-per-run: goes with --cluster, and not with --device cpu.")
+        gpus = given["gpus_per_run"] or 1.0
+        if not (gpus <= 1 or gpus % 1 == 0):  # as nan is not either
+            raise UserError(f"--gpus-per-run {gpus:g}: wanted a part of one, or a whole number.")
         if given["cluster"] and given["begin_with"]:
             raise UserError("--begin-with: is not brought to the nodes of a cluster. Leave --cluster away, or --begin-with.")
         if given.get("search"):

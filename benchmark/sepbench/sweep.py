@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from sepbench.errors import in_a_line
 from sepbench.progress import clock_words
 from sepbench.storage import read_json
+from sepbench.sweep_pack import recover
 from sepbench.sweep_plan import PlannedRun
 from sepbench.sweep_spec import How, Outcome
 
@@ -68,6 +69,7 @@ class InTurn:
 def pool_for(how: How, jobs: int | None, cluster: str | None, progress: Any) -> Iterator[Pool]:
     """The pool that is asked for; what still runs in it when the context is left is stopped. UserError without a cluster."""
     pool: Pool
+    recover(how.results)
     if cluster is not None:
         from sepbench.sweep_ray import RayPool
 

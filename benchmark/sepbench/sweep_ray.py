@@ -19,7 +19,7 @@ from sepbench.loading import code_hash
 from sepbench.results_checks import run_json
 from sepbench.run_identity import folder_words
 from sepbench.storage import FolderLock
-from sepbench.sweep_pack import Parcel, arrays_of, digests, packed, recover, token, unpack
+from sepbench.sweep_pack import Parcel, arrays_of, digests, packed, token, unpack
 from sepbench.sweep_plan import DAMAGED, STALE, PlannedRun
 from sepbench.sweep_ray_address import connect
 from sepbench.sweep_ray_node import carry_out, forget, package_hash
@@ -42,7 +42,6 @@ class RayPool:
 
         self.ray, self.how, self.token = ray, how, token()
         self.threads = how.threads or 1
-        recover(how.results)
         connect(ray, address, self.threads, jobs)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self.gpus = how.gpus if how.device != "cpu" and any(node.get("GPU") for node in nodes) else 0.0
@@ -63,7 +62,7 @@ class RayPool:
             begun = self._take(run)
             if begun is not None and begun["state"] == "finished":  # by another process, since the plan was made
                 self._not_sent.append((run, Outcome(self.how.results / run.id)))
-                self._let_go(run)
+                self._let_go(run.id)
                 return
             task = self.ray.remote(_one_run).options(
                 num_cpus=self.threads, num_gpus=self.gpus, max_retries=RETRIES, retry_exceptions=False,
@@ -72,7 +71,7 @@ class RayPool:
             self._runs[task.remote(self._parcel(run, begun is not None), self.attempts)] = run
         except (UserError, OSError) as error:
             self._not_sent.append((run, Outcome(None, in_a_line(error))))
-            self._let_go(run)
+            self._let_go(run.id)
 
     def wait(self) -> tuple[PlannedRun, Outcome]:
         if self._not_sent:
@@ -82,7 +81,7 @@ class RayPool:
         try:
             return run, self._outcome(run, ref)
         finally:
-            self._let_go(run)
+            self._let_go(run.id)
 
     def close(self) -> None:
         try:
@@ -93,9 +92,9 @@ class RayPool:
                     self._forget_the_rest()
             self.ray.shutdown()
         finally:
-            for run in self._runs.values():
-                self._let_go(run)
             self._runs.clear()
+            for name in list(self._locks):
+                self._let_go(name)
 
     def _take(self, run: PlannedRun) -> dict[str, Any] | None:
         """Lock the run's folder; its run.json where it is to be gone on with. UserError where another process has the lock."""
@@ -108,12 +107,12 @@ class RayPool:
             raise UserError(run.why)
         return run_json(place)
 
-    def _let_go(self, run: PlannedRun) -> None:
-        """Unlock the run's folder, and leave none where nothing has come."""
-        if run.id in self._locks:
-            self._locks.pop(run.id).release()
+    def _let_go(self, name: str) -> None:
+        """Unlock the folder of that run, and leave none where nothing has come."""
+        if name in self._locks:
+            self._locks.pop(name).release()
             with suppress(OSError):
-                (self.how.results / run.id).rmdir()
+                (self.how.results / name).rmdir()
 
     def _anew(self, run: PlannedRun) -> bool:
         return self.how.again or run.state == STALE
