@@ -254,7 +254,8 @@ class Tiny:
     def fit(self, training):
         here = pathlib.Path(__file__).parent
         (here / f"began-{self.seed}").write_text(f"{time.time()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
-        while not (here / "go").exists():
+        until_s = time.time() + 300
+        while not (here / "go").exists() and time.time() < until_s:
             time.sleep(0.05)
         (here / f"ended-{self.seed}").write_text(str(time.time()))
 
