@@ -237,6 +237,14 @@ def test_an_empty_name_is_refused(place: Path, capsys: pytest.CaptureFixture[str
     assert stop.value.code == 2 and len(said) == 1 and ("empty name" in said[0] or "got ','" in said[0] or "got ''" in said[0])
 
 
+def test_a_file_is_no_folder_of_results(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "file").touch()
+    with pytest.raises(SystemExit) as stop:
+        main(["table", str(place / "file")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and said.endswith(f"{place / 'file'} is a file, wanted a folder: choose another.\n")
+
+
 def test_what_lies_in_hidden_folders_is_no_run(place: Path) -> None:
     two(place)[1].rename(place / "runs" / ".aside")
     assert len(read_runs(place / "runs")) == 1

@@ -53,7 +53,7 @@ USES = {
 ROOM_OF = {  # files that are one room together
     "results_whole": "results", "results_rows": "results",
     "results_format": "results", "results_checks": "results", "results_decisions": "results", "run_weights": "run",
-    "run_fit": "run", "run_job": "run", "children": "run", "run_ranks": "run", "run_workers": "run",
+    "run_fit": "run", "run_job": "run", "children": "run", "network": "run", "run_ranks": "run", "run_workers": "run",
     "cli_run": "cli", "clock": "training", "checkpoints": "training", "trust": "recipe",
     "fetch_download": "fetch", "fetch_unpack": "fetch",
     "options": "cli", "options_recipe": "cli", "printing": "cli",
@@ -98,6 +98,8 @@ DOORS = {
     "h5py": {"mixing/sofa.py"},
     "pooch": {"fetch_download.py"},
     "requests": {"fetch_download.py"},
+    "psutil": {"network.py"},
+    "threadpoolctl": {"machine.py"},
 }
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -49,16 +51,54 @@ def test_tuning_never_raises_where_there_is_no_glibc(monkeypatch):
 def test_threads_are_as_asked(monkeypatch):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "7")
-    monkeypatch.delitem(sys.modules, "torch", raising=False)  # leave the threads of this process alone
+    for name in ("torch", "numpy"):
+        monkeypatch.delitem(sys.modules, name, raising=False)  # leave the threads of this process alone
     assert machine.threads() == 7
     assert machine.threads(3) == 3
     assert machine.os.environ["OMP_NUM_THREADS"] == "3"
 
 
+POOLS = """
+import numpy, sys
+from threadpoolctl import threadpool_info
+from sepbench import machine
+before = [pool["num_threads"] for pool in threadpool_info()]
+machine.threads(1)
+print(before, [pool["num_threads"] for pool in threadpool_info()])
+"""
+
+
+@pytest.mark.skipif(machine.cores() < 2, reason="one core: one thread anyway")
+def test_what_was_loaded_before_is_told_how_many_threads_too():
+    plain = {name: value for name, value in os.environ.items() if name not in machine.THREADS}
+    said = subprocess.run([sys.executable, "-c", POOLS], capture_output=True, text=True, check=True, env=plain).stdout
+    before, after = said.strip("[]\n").split("] [")
+    assert max(map(int, before.split(", "))) > 1 and set(after.split(", ")) == {"1"}
+
+
+PREPARED = """
+import sys
+import sepbench.cli_{module} as module
+def start(n_threads):
+    print("torch" in sys.modules)
+    sys.exit(0)
+module.start = start
+from sepbench.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(("module", "words"), [("run", ["run"]), ("sweep", ["sweep", "--lambda", "5,10"])])
+def test_the_process_is_prepared_before_torch_comes(repo: Path, module: str, words: list[str]):
+    call = [sys.executable, "-c", PREPARED.format(module=module), words[0], str(repo / "recipes/weak_label"), *words[1:]]
+    assert subprocess.run(call, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
 def test_threads_are_all_cores_unless_said_otherwise(monkeypatch):
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         monkeypatch.setenv(name, "nonsense")
-    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    for name in ("torch", "numpy"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
     assert machine.threads() >= 1
 
 

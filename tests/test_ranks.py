@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,16 +21,18 @@ import torch
 from safetensors.torch import load_file
 
 import sepbench.run
+from sepbench import network
 from sepbench.errors import UserError
 from sepbench.labels import Events
 from sepbench.method import Batch, batch_share
+from sepbench.network import interface_to
 from sepbench.recipe import load_recipe
 from sepbench.results import read_runs
 from sepbench.run import Spread, run_one
 from sepbench.run_ranks import place_of
 from sepbench.tables_notes import standing_notes
 from sepbench.tasks.task import build_task
-from small_recipe import STAGE, small_world
+from small_recipe import STAGE, small_recipe, small_world
 from test_run import Watched
 
 
@@ -99,10 +106,11 @@ def load_recipe_start(like: dict[str, torch.Tensor]) -> torch.Tensor:
 
 def test_a_run_says_how_many_trained_and_what_they_shared(alone, pair):
     (run,) = read_runs(pair[0].parent)
-    assert run.provenance["ranks"] == {"devices": 2, "nodes": 1} and run.cost["ranks"] == 2
-    assert run.cost["first"]["ranks"] == 2 and run.cost["first"]["batch"] == STAGE["batch"]
+    assert run.provenance["ranks"] == {"devices": 2, "nodes": 1}
+    told = {"ranks": 2, "nodes": 1, "epochs_together": STAGE["epochs"], "batch": STAGE["batch"]}
+    assert all(told.items() <= run.cost[stage].items() for stage in ("first", "second"))
     (other,) = read_runs(alone[0].parent)
-    assert "ranks" not in other.provenance and "ranks" not in other.cost
+    assert "ranks" not in other.provenance and "ranks" not in other.cost["first"]
     assert run.cost["training_scenes"] == other.cost["training_scenes"] == 48
     (note,) = [line for line in standing_notes([run, other], "test", False) if line.startswith("Trained on several")]
     assert "by 2 x 1 (devices x nodes), batches of 4 scenes in all" in note and note.count("Small") == 1
@@ -142,6 +150,35 @@ def test_ctrl_c_stops_all_ranks_and_the_run_goes_on(world: World, tmp_path: Path
         assert torch.allclose(value, weights(run)[name], atol=1e-5), name
 
 
+def test_a_run_does_not_forget_that_several_began_it(world: World, tmp_path: Path):
+    with pytest.raises(KeyboardInterrupt):
+        world.go(tmp_path, Watched("training second", 4), Spread(devices=2), told="")
+    run = world.go(tmp_path, told="")
+    (record,) = read_runs(tmp_path)
+    first, second = record.cost["first"], record.cost["second"]
+    assert first["ranks"] == second["ranks"] == 2 and first["epochs_together"] == first["epochs"] == STAGE["epochs"]
+    assert 0 < second["epochs_together"] < second["epochs"]
+    n = first["epochs"] + second["epochs_together"]
+    (note,) = [line for line in standing_notes([record], "test", False) if line.startswith("Trained on several")]
+    assert f"batches of 4 scenes in all, {n} of {2 * STAGE['epochs']} epochs." in note
+    with (run / "history-second.csv").open() as lines:
+        assert [row["ranks"] for row in csv.DictReader(lines)].count("2.0") == second["epochs_together"]
+
+
+def test_a_loss_that_is_no_number_on_another_rank_stops_all_of_them(world: World, tmp_path: Path):
+    folder = small_recipe(tmp_path)
+    loss, method = "100 * error.square().mean()", (folder / "method.py").read_text()
+    assert method.count(loss) == 1
+    there = f'(float("nan") if name == "second" and here().rank == 1 and torch.is_grad_enabled() else 1) * {loss}'
+    (folder / "method.py").write_text("from sepbench.ranks import here\n" + method.replace(loss, there))
+    with pytest.raises(UserError, match="Training second: the loss is not finite on rank 1 at step 0, on batch 0, ") as error:
+        replace(world, recipe=folder).go(tmp_path / "runs", spread=Spread(devices=2))
+    assert "\n" not in str(error.value) and "Lower the learning rate" in str(error.value)
+    (run,) = (tmp_path / "runs").iterdir()
+    assert json.loads((run / "run.json").read_text())["state"] != "finished"
+    assert (run / "checkpoints" / "first" / "best.safetensors").is_file()
+
+
 def test_a_batch_that_ranks_cannot_share_is_told(world: World, tmp_path: Path):
     with pytest.raises(UserError, match="train.first.batch is 4, which 3 ranks cannot share equally") as error:
         world.go(tmp_path, spread=Spread(devices=3))
@@ -175,7 +212,7 @@ def check_pair(processes: list[subprocess.Popen], alone, results: Path, told_in:
         assert torch.allclose(value, weights(run)[name], atol=1e-5), name
     for whole, one, other in zip(alone[1], *told(told_in), strict=True):
         assert sorted(whole[1:]) == sorted([*one[1:], *other[1:]])
-    assert read_runs(results)[0].cost["ranks"] == 2
+    assert read_runs(results)[0].cost["first"]["ranks"] == 2
     return [out for out, _ in said]
 
 
@@ -189,7 +226,22 @@ def test_two_nodes_train_one_run_and_the_first_one_speaks(world: World, alone, t
     nodes = [started(world, tmp_path / "runs", tmp_path / "told", NODE_RANK=str(node), **env) for node in (0, 1)]
     outs = check_pair(nodes, alone, tmp_path / "runs", tmp_path / "told")
     assert "Small" in outs[0] and outs[1] == ""
-    assert read_runs(tmp_path / "runs")[0].provenance["ranks"] == {"devices": 1, "nodes": 2}
+    (record,) = read_runs(tmp_path / "runs")
+    assert record.provenance["ranks"] == {"devices": 1, "nodes": 2} and record.cost["first"]["nodes"] == 2
+
+
+def test_a_node_that_waits_for_the_first_one_says_so_once_and_can_be_stopped(world: World, tmp_path: Path):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        port = str(nobody.getsockname()[1])
+        process = started(world, tmp_path / "runs", tmp_path, NODE_RANK="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if line.startswith("Waiting"))
+        time.sleep(4)  # twice as long as one knock
+        process.send_signal(signal.SIGINT)
+        out, rest = process.communicate(timeout=60)
+    assert said == f"Waiting for the first rank at 127.0.0.1:{port} (Connection refused)\n"
+    assert (process.returncode, out, rest) == (130, "", "\nsepbench: stopped; the same command goes on where it stopped.\n")
 
 
 @pytest.mark.slow
@@ -221,7 +273,8 @@ def test_no_recipe_has_to_know_of_ranks(repo: Path, tmp_path: Path, monkeypatch,
         monkeypatch.setenv("SEPBENCH_CACHE", str(tmp_path / f"cache{devices}"))
         args = (config, values, recipe, {}, tmp_path / f"runs{devices}", False, "cpu", Watched(), Spread(devices=devices))
         (record,) = read_runs(run_one(*args).parent)
-        assert record.state == "finished" and record.cost.get("ranks", 1) == devices
+        assert record.state == "finished"
+        assert {record.cost[key].get("ranks", 1) for key in stages if key in record.cost} == {devices}
         losses.append({key: cost["valid_loss"] for key, cost in record.cost.items() if key in stages and "valid_loss" in cost})
     assert losses[0].keys() == losses[1].keys() and losses[0]
     for stage, loss in losses[0].items():
@@ -290,3 +343,19 @@ def test_slurm_has_started_every_rank_or_one_on_each_node(tasks, rank, local, st
     place = place_of(4, 2, {**env, "SLURM_NODELIST": "node[03-05,9],other", "SLURM_JOB_ID": "1234567"})
     assert (place.ranks.n, place.ranks.rank, place.ranks.local, place.starts) == (8, rank, local, starts)
     assert (place.address, place.port) == ("node03", 15_000 + 4567)
+
+
+# networks
+
+
+def test_ranks_meet_by_the_network_that_leads_to_the_first_one(monkeypatch: pytest.MonkeyPatch):
+    assert interface_to("127.0.0.1") == interface_to("localhost") in ("lo", "lo0")
+    assert interface_to("no.such.host.invalid") is None
+    held = {"lo": ["127.0.0.1"], "wlan0": ["10.1.0.5"], "eth0": ["10.2.0.7", "fe80::1%eth0"]}
+    addresses = {name: [SimpleNamespace(address=each) for each in own] for name, own in held.items()}
+    monkeypatch.setattr(network.psutil, "net_if_addrs", lambda: addresses)
+    own = {"10.2.0.9": "10.2.0.7", "by-wlan": "10.1.0.5", "v6": "fe80::1",
+           "my-own-name": "127.0.1.1", network.ELSEWHERE: "10.1.0.5"}  # fmt: skip
+    monkeypatch.setattr(network, "_own_address", lambda address: ip_address(own[address]))
+    assert interface_to("10.2.0.9") == "eth0" and interface_to("by-wlan") == "wlan0" and interface_to("v6") == "eth0"
+    assert interface_to("my-own-name") == "wlan0"  # what /etc/hosts says of it is of use here alone

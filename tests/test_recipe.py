@@ -325,8 +325,8 @@ def test_a_key_that_stands_twice_and_broken_yaml_are_refused(folder):
     (folder / "recipe.yaml").write_text(text + "\nname: Another\n")
     with pytest.raises(UserError, match="key 'name' stands twice"):
         load_recipe(folder)
-    (folder / "recipe.yaml").write_text("name: [unclosed")
-    with pytest.raises(UserError, match="recipe.yaml: not YAML"):
+    (folder / "recipe.yaml").write_text("name: X\nparams: [unclosed\n")
+    with pytest.raises(UserError, match=r"recipe.yaml: not YAML: [^\n]* \(line 3, column 1\)\. Mend it there\.$"):
         load_recipe(folder)
     (folder / "recipe.yaml").write_text("")
     with pytest.raises(UserError, match="recipe.yaml: got None, wanted the keys"):

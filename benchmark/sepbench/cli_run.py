@@ -32,9 +32,9 @@ def run(ctx: click.Context, **given: Any) -> None:
     out, and one that fails does not stop the rest. With -j N, N runs at a time. Started again, an interrupted run goes
     on where it stopped, and a finished one is not run twice.
     """
-    from sepbench.cli_grid import many, one
-
     progress = start(given["threads"])
+    from sepbench.cli_grid import many, one  # torch comes with it
+
     common = Common(ctx, given, progress)
     asked = common.asked()
     alone = len(asked) == 1 and not given["cluster"]

@@ -33,11 +33,15 @@ def tune_allocator() -> bool:
 def threads(n: int | None = None) -> int:
     """Have torch, BLAS and OpenMP use `n` threads; hand back `n`. None: OMP_NUM_THREADS, else all our cores.
 
-    BLAS and OpenMP read it once, so call this before torch and numpy are imported; torch itself is told later too.
+    Best before torch is imported. Those that are loaded already are told by their own doors.
     """
     count = n or _wanted() or cores()
     for name in THREADS:
         os.environ[name] = str(count)
+    if "numpy" in sys.modules:
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(count)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(count)
     return count

@@ -30,6 +30,8 @@ class NamedPath(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
             self.fail("got an empty name, wanted one of a file or a folder.", param, ctx)
+        if not self.file_okay and os.path.isfile(value):
+            self.fail(f"{value} is a file, wanted a folder: choose another.", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from sepbench.errors import UserError
+
 T = TypeVar("T")
+INTERFACE = "GLOO_SOCKET_IFNAME"  # in the environment: by which network ranks reach each other
 PATIENCE = timedelta(minutes=30)  # for a rank that no longer answers and has not hung up either
 
 
@@ -37,12 +41,20 @@ def here() -> Ranks:
 
 @contextmanager
 def joined(ranks: Ranks, store: Any, on_gpu: bool) -> Iterator[None]:
-    """Within it, this process is one of `ranks`, which find each other in `store` (torch.distributed.Store)."""
+    """Within it, this process is one of `ranks`, which find each other in `store` (torch.distributed.Store).
+
+    UserError where they cannot reach each other.
+    """
     global _here
     import torch.distributed as dist
 
     backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
-    dist.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.n, timeout=PATIENCE)
+    try:
+        dist.init_process_group(backend, store=store, rank=ranks.rank, world_size=ranks.n, timeout=PATIENCE)
+    except RuntimeError as error:
+        by = f"by {os.environ[INTERFACE]}" if INTERFACE in os.environ else "by the network of their machine's name"
+        why = f"Ranks cannot reach each other {by} ({str(error).splitlines()[0][:200]})."
+        raise UserError(f"{why} Set {INTERFACE} on each node to the network that leads to the others.") from error
     _here = ranks
     try:
         yield

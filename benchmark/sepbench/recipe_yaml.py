@@ -20,7 +20,15 @@ def read_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none; lists in lists without end
-        raise UserError(f"not YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"not YAML: {yaml_words(error)}") from None
+
+
+def yaml_words(error: Exception) -> str:
+    """What is wrong and where, without the lines of the text that yaml prints: `could not find ':' (line 3, column 7)`."""
+    said, place = getattr(error, "problem", None), getattr(error, "problem_mark", None)
+    if not said or place is None:
+        return " ".join(str(error).split())
+    return f"{' '.join(said.split())} (line {place.line + 1}, column {place.column + 1}). Mend it there."
 
 
 class _Loader(yaml.SafeLoader):

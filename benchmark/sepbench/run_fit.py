@@ -13,7 +13,6 @@ from typing import Any
 from sepbench.cost import PeakMemory
 from sepbench.errors import UserError
 from sepbench.method import Budget, Method, Training, WeakTraining, batch_share
-from sepbench.ranks import here
 from sepbench.results_format import learns_from
 from sepbench.storage import read_json, write_bytes, write_json
 from sepbench.tasks.task import Task
@@ -59,12 +58,12 @@ def learn(
     drawn = Drawn(config["name"], Budget(**config["budget"]) if config.get("budget") else None, counted)
     drawn.take_up(lost=not _keeps_its_own(folder / "checkpoints"))
     training = _training(config, task, folder / "checkpoints", drawn, progress)
-    began_s, n_ranks = time.perf_counter(), here().n
+    began_s = time.perf_counter()
     with drawn.kept():
         cost = method.fit(training) or {}
     cost["training_scenes"] = drawn.in_all(cost)
     drawn.told(progress, max(_seconds(cost), time.perf_counter() - began_s))
-    return cost | ({"ranks": n_ranks} if n_ranks > 1 else {})
+    return cost
 
 
 def take_up(config: Mapping[str, Any], folder: Path) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +25,9 @@ from typing import Any
 from sepbench.children import GRACE_S, Child
 from sepbench.devices import device
 from sepbench.errors import UserError
-from sepbench.progress import SILENT
-from sepbench.ranks import PATIENCE, Ranks, joined, wait_for_all
+from sepbench.network import interface_to
+from sepbench.progress import SILENT, PlainProgress
+from sepbench.ranks import INTERFACE, PATIENCE, Ranks, joined, wait_for_all
 from sepbench.run_fit import learn
 from sepbench.run_job import Job, rebuilt
 
@@ -121,9 +123,11 @@ def together(place: Place, job: Job, progress: Any) -> Iterator[None]:
     own = ranks.n // ranks.nodes
     job = replace(job, threads=max(1, n_threads // own))
     children: list[Child] = []
+    if (interface := interface_to(place.address)) is not None:
+        os.environ.setdefault(INTERFACE, interface)  # else gloo takes that of the machine's own name, which may lead nowhere
     try:
         torch.set_num_threads(job.threads)
-        store = _store(place, progress)
+        store = _store(place)
         for local in range(1, own if place.starts else 1):
             other = replace(ranks, rank=ranks.rank + local, local=local)
             told = (job, other, place.address, store.port)
@@ -151,7 +155,7 @@ def train_rank(told: tuple[Job, Ranks, str, int], pipe: Connection) -> None:
     job, ranks, address, port = told
     check_gpu(ranks)
     method, task = rebuilt(job)
-    store = _store(Place(ranks, False, address, port), None)
+    store = _store(Place(ranks, False, address, port))
     _meet(store, ranks, [], SILENT)
     with joined(ranks, _own(store, job), device().type == "cuda"):
         learn(method, job.config, task, job.folder, SILENT, None)
@@ -166,24 +170,38 @@ def check_gpu(ranks: Ranks) -> None:
         torch.cuda.set_device(ranks.local)
 
 
-def _store(place: Place, progress: Any) -> Any:
+def _store(place: Place) -> Any:
     """Where the ranks leave word for each other; waited for where another process keeps it."""
     from torch.distributed import TCPStore
 
-    keeps, told, until_s = place.hosts and place.ranks.leads, False, time.monotonic() + PATIENCE.total_seconds()
+    if not (keeps := place.hosts and place.ranks.leads):
+        _await_first(place)
+    try:
+        return TCPStore(place.address, place.port, None, keeps, timeout=KNOCK, wait_for_workers=False)
+    except RuntimeError as error:
+        why = str(error).splitlines()[0]
+        if keeps:
+            raise UserError(f"MASTER_PORT {place.port}: cannot be listened on ({why}). Choose another on all nodes.") from None
+        raise UserError(f"{place.address}:{place.port}: is no first rank ({why}). Give all nodes its address and port.") from None
+
+
+def _await_first(place: Place) -> None:
+    """Until somebody listens where the first rank is to be; one process of each node says so.
+
+    By a plain socket: torch's own waiting fills the screen.
+    """
+    told, until_s = place.ranks.local > 0, time.monotonic() + PATIENCE.total_seconds()
     while True:
         try:
-            return TCPStore(place.address, place.port, None, keeps, timeout=KNOCK, wait_for_workers=False)
-        except RuntimeError as error:
-            if keeps:
-                why = str(error).splitlines()[0]
-                said = f"MASTER_PORT {place.port}: cannot be listened on ({why}). Choose another on all nodes."
-                raise UserError(said) from None
+            return socket.create_connection((place.address, place.port), KNOCK.total_seconds()).close()
+        except OSError as error:
+            why = error.strerror or str(error)
+        where = f"{place.address}:{place.port}"
         if time.monotonic() > until_s:
-            waited = f"no first rank for {PATIENCE.total_seconds() / 60:.0f} minutes"
-            raise UserError(f"{place.address}:{place.port}: {waited}. See what became of it there.")
-        if progress is not None and not told:
-            progress.say(f"Waiting for the first rank at {place.address}:{place.port}")
+            waited = f"no first rank for {PATIENCE.total_seconds() / 60:.0f} minutes ({why})"
+            raise UserError(f"{where}: {waited}. See what became of it there.")
+        if not told:
+            PlainProgress().say(f"Waiting for the first rank at {where} ({why})")
             told = True
         time.sleep(LOOK_S)
 

@@ -21,7 +21,7 @@ from sepbench.run_identity import folder_words
 from sepbench.storage import FolderLock
 from sepbench.sweep_pack import Parcel, arrays_of, digests, packed, token, unpack
 from sepbench.sweep_plan import DAMAGED, STALE, PlannedRun
-from sepbench.sweep_ray_address import connect
+from sepbench.sweep_ray_address import connect, prepare
 from sepbench.sweep_ray_node import carry_out, forget, package_hash
 from sepbench.sweep_spec import How, Outcome, spec_of
 from sepbench.tasks import is_ready
@@ -38,6 +38,7 @@ class RayPool:
     """
 
     def __init__(self, address: str, how: How, jobs: int | None, progress: Any) -> None:
+        prepare()
         import ray
 
         self.ray, self.how, self.token = ray, how, token()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from sepbench.errors import UserError, in_a_line
@@ -15,6 +16,8 @@ from sepbench.errors import UserError, in_a_line
 REACH_S, JOIN_S = 5.0, 60.0
 FAILED = 2
 START = "Start one with `ray start --head`, and on other machines `ray start --address=HOST:6379`."
+KEEPALIVE_MS = {"RAY_grpc_client_keepalive_time_ms": 20_000, "RAY_grpc_client_keepalive_timeout_ms": 20_000}
+TOKEN = "If it asks for a token: the one in ~/.ray/auth_token of its first machine is wanted here, too."
 
 
 def check_address(address: str) -> None:
@@ -25,6 +28,20 @@ def check_address(address: str) -> None:
         raise UserError(f"--cluster {address}: wanted auto, local or HOST:PORT, such as 192.168.0.1:6379.")
     if find_spec("ray") is None:
         raise UserError('--cluster: ray is not installed. pip install "sepbench[ray]"')
+
+
+def prepare(env: MutableMapping[str, str] = os.environ) -> None:
+    """What Ray reads as it is imported, where the user has not said otherwise.
+
+    Its token, where there is one here: `ray start` asks for it as soon as one lies in the home folder, which a cluster started
+    from Python puts there; a cluster that asks for none does not mind. And how soon a machine counts as gone that was
+    unplugged: Ray itself would wait for the runs there for longer than most of them take.
+    """
+    for name, milliseconds in KEEPALIVE_MS.items():
+        env.setdefault(name, str(milliseconds))
+    token_file = Path(env.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if env.get("RAY_AUTH_TOKEN") or token_file.is_file():
+        env.setdefault("RAY_AUTH_MODE", "token")
 
 
 def connect(ray: Any, address: str, threads: int, jobs: int | None) -> None:
@@ -41,7 +58,7 @@ def connect(ray: Any, address: str, threads: int, jobs: int | None) -> None:
             ray.init(address=address, ignore_reinit_error=True, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         why = "no cluster was found" if address == "auto" else in_a_line(error)[:200]
-        raise UserError(f"--cluster {address}: {why}. {START}") from None
+        raise UserError(f"--cluster {address}: {why}. {START} {TOKEN}") from None
 
 
 def _found(address: str) -> tuple[str, str]:
@@ -61,7 +78,7 @@ def _not_for_ever(address: str) -> Iterator[None]:
     """Where what answers is no cluster, ray waits and cannot be called back: this process then ends with a line that says so."""
 
     def end() -> None:
-        said = f"--cluster {address}: something answers there, but no cluster in {JOIN_S:.0f} s. {START}"
+        said = f"--cluster {address}: something answers there, but no cluster in {JOIN_S:.0f} s. {START} {TOKEN}"
         os.write(2, f"sepbench: {said}\n".encode())
         os._exit(FAILED)
 

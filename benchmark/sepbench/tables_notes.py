@@ -74,16 +74,20 @@ def standing_notes(runs: Sequence[RunRecord], split: str, by_labels: bool) -> It
 
 
 def _several_devices(runs: Sequence[RunRecord]) -> Iterator[str]:
-    """Who was trained by several processes together, how many, and what they shared."""
+    """Who was trained by several processes together, how many, what they shared, and how much of it was."""
     names = method_names(runs)
     told = []
     for run in runs:
-        ranks, n = run.provenance.get("ranks") or {}, int(run.cost.get("ranks", 1))
-        if n > 1:
-            nodes = ranks.get("nodes", 1)
-            batches = {stage["batch"] for stage in run.cost.values() if isinstance(stage, dict) and "batch" in stage}
-            sizes = ", ".join(f"{size}" for size in sorted(batches))
-            told.append(f"{names[run.id]} by {n // nodes} x {nodes} (devices x nodes), batches of {sizes} scenes in all")
+        stages = [stage for stage in run.cost.values() if isinstance(stage, dict) and "epochs" in stage]
+        shared = [stage for stage in stages if "ranks" in stage]
+        if not shared:
+            continue
+        kinds = sorted({(stage["ranks"] // stage["nodes"], stage["nodes"]) for stage in shared})
+        places = " and ".join(f"{devices} x {nodes}" for devices, nodes in kinds)
+        sizes = ", ".join(f"{size}" for size in sorted({stage["batch"] for stage in shared}))
+        n, n_all = sum(stage["epochs_together"] for stage in shared), sum(stage["epochs"] for stage in stages)
+        part = f", {n} of {n_all} epochs" if n < n_all else ""
+        told.append(f"{names[run.id]} by {places} (devices x nodes), batches of {sizes} scenes in all{part}")
     if told:
         yield f"Trained on several devices together: {'; '.join(told)}. Times of training do not compare with those of one."
 

@@ -399,9 +399,10 @@ class _History(Callback):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         figures = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
         spent = {"epoch": trainer.current_epoch, "step": trainer.global_step, "lr": rate, "seconds": self.clock.spent_s}
-        self.rows.append({**spent, **figures})
+        together = {"ranks": here().n, "nodes": here().nodes} if here().n > 1 else {}
+        self.rows.append({**spent, **together, **figures})
         text = StringIO()
-        writer = csv.DictWriter(text, list(self.rows[-1]))
+        writer = csv.DictWriter(text, list(dict.fromkeys(key for row in self.rows for key in row)))
         writer.writeheader()
         writer.writerows(self.rows)
         if here().leads:
@@ -416,7 +417,16 @@ class _History(Callback):
             "epochs": len(self.rows), "steps": self.seen, "scenes": self.seen * self.schedule.batch,
             "seconds": self.clock.spent_s, "steps_per_s": (self.seen - self.first_step) / here_s,
             "waiting_share": self.source.waited_s / here_s,
-        } | ({"ranks": here().n, "batch": self.schedule.batch} if here().n > 1 else {})  # fmt: skip
+        } | self._together()  # fmt: skip
+
+    def _together(self) -> dict[str, Any]:
+        """How many ranks it was at most, and in how many of the epochs there were several; by whichever start."""
+        together = [row for row in self.rows if row.get("ranks", 1) > 1]
+        if not together:
+            return {}
+        most = max(together, key=lambda row: row["ranks"])
+        ranks = {"ranks": int(most["ranks"]), "nodes": int(most["nodes"]), "epochs_together": len(together)}
+        return {**ranks, "batch": self.schedule.batch}
 
 
 def _moved(checkpoint: dict[str, Any], place: Path) -> None:
