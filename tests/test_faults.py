@@ -381,7 +381,7 @@ def test_a_rank_that_is_killed_ends_the_others_with_a_line(world: World, tmp_pat
         process.kill()
     assert process.returncode == 2
     last = said.splitlines()[-1]
-    assert last == "sepbench: Rank 1 of 2 was stopped by signal 9. The same command goes on where the run stopped."
+    assert last == "sepbench: Rank 1 of 2 was killed by SIGKILL (out of memory?). The same command goes on where the run stopped."
 
 
 @pytest.mark.slow

@@ -70,7 +70,7 @@ ROOM_OF = {  # files that are one room together
     "settings": "recipe",
     "loading": "recipe", "ranges": "recipe",
     "sweep_plan": "sweep", "sweep_spec": "sweep", "sweep_local": "sweep", "sweep_worker": "sweep", "sweep_pack": "sweep",
-    "sweep_ray": "sweep", "sweep_ray_node": "sweep", "sweep_search": "sweep",
+    "sweep_ray": "sweep", "sweep_ray_node": "sweep", "sweep_ray_address": "sweep", "sweep_search": "sweep",
     "cli_sweep": "cli", "cli_grid": "cli", "grid": "cli", "options_grid": "cli", "run_identity": "run",
     "tables_facts": "tables", "tables_format": "tables", "tables_fuss": "tables", "tables_gap": "tables", "tables_grid": "tables",
     "tables_paper": "tables", "tables_ties": "tables", "tables_counts": "tables", "tables_cases": "tables",

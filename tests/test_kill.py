@@ -22,6 +22,8 @@ import pytest
 
 from sepbench.results import read_runs
 from small_recipe import small_world
+from test_sweep import words
+from test_sweep_search import ENOUGH, recipe_in, trials_in
 
 pytestmark = [
     pytest.mark.slow,
@@ -30,10 +32,12 @@ pytestmark = [
 GROUPS, KILLS = 5, 10  # 50 in all
 
 WARM = r"""
-import json, os, signal, sys, time
+import importlib.util, json, os, signal, sys, time
 import torch.utils.flop_counter, pytorch_lightning, pyarrow.parquet, pandas, matplotlib.figure, numba
 import sepbench.cli, sepbench.run, sepbench.training, sepbench.report.listen, sepbench.report.scene, sepbench.report.scatter
-import sepbench.printing, sepbench.freeze, sepbench.merge, sepbench.check, sepbench.tables_json
+import sepbench.printing, sepbench.freeze, sepbench.merge, sepbench.check, sepbench.tables_json, sepbench.cli_grid
+if importlib.util.find_spec("optuna"):
+    import optuna
 
 
 def used(pid):
@@ -152,6 +156,41 @@ def test_a_run_that_is_killed_at_any_moment_ends_the_same(warm: Warm, made: Made
         shutil.rmtree(results)
         shutil.rmtree(cache)
     assert states.count("finished") <= 2, states
+
+
+@pytest.mark.parametrize("kind", ["random", "optuna"])
+def test_a_search_that_is_killed_at_any_moment_loses_no_trial_and_runs_none_twice(warm: Warm, tmp_path: Path, kind: str):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+
+    def search(name: str, cpu_s: float | None = None) -> dict[str, Any]:
+        folder = tmp_path / name
+        recipe = str(folder / "tiny") if folder.exists() else recipe_in(folder / "tiny")
+        args = ["sweep", *words(recipe, results=folder / "runs"), *ENOUGH, "--search", kind, "--trials", "4", "--metric", "snr"]
+        return warm.run(*args, cpu_s=cpu_s, SEPBENCH_CACHE=str(tmp_path / "cache"))
+
+    def ranking() -> list[str]:
+        """The trials as they are printed, and the best one's command, but for where it lies."""
+        said = warm.log.read_text()
+        lines = said[said.index("Trials of") :].splitlines()
+        return [*lines[1:-1], lines[-1].rsplit(" --results", 1)[0].split("tiny ", 1)[1]]
+
+    search("first")  # after which the sounds are there
+    ended = search("whole")
+    assert ended["code"] == 0, warm.log.read_text()
+    wanted, n_stopped = ranking(), 0
+    kills = KILLS // 2
+    for kill in range(kills):
+        name = f"{kill}"
+        search(name, cpu_s=ended["cpu_s"] * (kill + 0.5) / kills)
+        there = {share for share, _ in trials_in(tmp_path / name / "runs")}
+        n_stopped += len(there) < 4
+        before = (tmp_path / name / "tiny/begun.txt").read_text().split() if there else []
+        assert search(name)["code"] == 0, warm.log.read_text()
+        assert ranking() == wanted, kill
+        begun = (tmp_path / name / "tiny/begun.txt").read_text().split()
+        assert not there & set(map(float, begun[len(before) :])) and len(begun) <= 4 + 1, kill
+        assert not list((tmp_path / name).rglob("*.lock*"))
+    assert n_stopped > kills / 2
 
 
 def test_ctrl_c_at_any_moment_is_one_line_and_the_run_ends_the_same(warm: Warm, made: Made, tmp_path: Path):

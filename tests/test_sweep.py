@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import soundfile
 
+from sepbench.children import death_words
 from sepbench.results import read_rows, read_runs
-from sepbench.sweep_local import death_words
 from test_cli import call, refused
+from test_faults import children_of
 from test_run_several import FEW, recipe_at
 
 ONCE = """
@@ -170,12 +171,12 @@ def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(tmp_path: Path):
     while not flag.exists() and time.monotonic() < until_s and sweep.poll() is None:
         time.sleep(0.1)
     assert flag.exists()
+    children = children_of(sweep.pid)
     os.kill(sweep.pid, signal.SIGINT)
     began_s = time.monotonic()
     _, err = sweep.communicate(timeout=60)
     assert sweep.returncode == 130 and time.monotonic() - began_s < 10 and "the same command goes on" in err
-    workers = subprocess.run(["pgrep", "-f", f"sepbench.sweep_worker.*{tmp_path.name}"], capture_output=True, text=True)
-    assert workers.stdout == ""
+    assert children and not any(Path(f"/proc/{pid}/exe").exists() for pid in children)
     assert call(*line)[0] == 0 and len(read_runs(tmp_path / "runs")) == 3
 
 
@@ -187,7 +188,14 @@ def test_ctrl_c_stops_all_workers_and_the_same_command_goes_on(tmp_path: Path):
         (["--seed", "0..x"], "--seed 0..x: wanted"),
         (["-j", "0"], "'-j' / '--jobs'"),
         (["--cluster", "nowhere"], "--cluster nowhere: wanted auto, local or HOST:PORT"),
+        (["--cluster", "nowhere", "--plan"], "--cluster nowhere: wanted auto, local or HOST:PORT"),
         (["--cluster", "127.0.0.1:9"], "--cluster 127.0.0.1:9: nobody answers there"),
+        (["--cluster", "127.0.0.1:99999"], "--cluster 127.0.0.1:99999: wanted auto, local or HOST:PORT"),
+        (["--gpus-per-run", "0.5"], "--gpus-per-run: goes with --cluster, and not with --device cpu."),
+        (["--gpus-per-run", "0.5", "-j", "2", "--plan"], "--gpus-per-run: goes with --cluster"),
+        (["--gpus-per-run", "1", "--cluster", "auto", "--plan"], "goes with --cluster, and not with --device cpu."),
+        (["--gpus-per-run", "1.5", "--cluster", "auto", "--device", "auto"], "wanted a part of one, or a whole number."),
+        (["--gpus-per-run", "nan", "--cluster", "auto", "--device", "auto"], "wanted a part of one, or a whole number."),
         (["--trials", "5"], "--trials: goes with --search random or --search optuna."),
         (["--search", "grid"], "'grid' is not one of 'random', 'optuna'"),
         (["--search", "random", "--seed", "0..4"], "--seed: is a grid, and a search takes one value of each."),
@@ -209,9 +217,10 @@ def test_bad_input_is_one_line(repo: Path, tmp_path: Path, extra: list[str], sai
         ("optuna", ["--search", "random"], '--search random: optuna is not installed. pip install "sepbench[search]"'),
     ],
 )
-def test_what_is_not_installed_is_told(repo: Path, tmp_path: Path, monkeypatch, module: str, extra: list[str], said: str):
+@pytest.mark.parametrize("plan", [[], ["--plan"]])
+def test_what_is_not_installed_is_told(repo: Path, tmp_path: Path, monkeypatch, module: str, extra: list[str], said: str, plan):
     monkeypatch.setitem(sys.modules, module, None)
-    code, out, err = call("sweep", *words(str(repo / "recipes/nmf_svm"), results=tmp_path / "runs"), *extra)
+    code, out, err = call("sweep", *words(str(repo / "recipes/nmf_svm"), results=tmp_path / "runs"), *extra, *plan)
     assert code == 2 and out == "" and err.splitlines()[-1] == f"sepbench: {said}"
 
 

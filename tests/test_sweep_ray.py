@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,7 +28,8 @@ from sepbench.sweep_plan import Asked, Planner
 from sepbench.sweep_ray_node import carry_out, forget, package_hash
 from sepbench.sweep_spec import How, spec_of
 from test_cli import call
-from test_sweep import figures, noises, recipe_that, words
+from test_sweep import figures, noises, recipe_that, states, words
+from test_sweep_search import ENOUGH, recipe_in, trials_in
 
 WITHOUT = 'pip install "sepbench[ray]"'
 SMALL = ["train.classifier.epochs=1", "train.classifier.steps=2", "train.classifier.batch=4", "train.classifier.valid_batches=1"]
@@ -133,6 +136,44 @@ def test_without_a_cluster_it_is_said_how_to_start_one(repo: Path, tmp_path: Pat
     assert code == 2 and "--cluster auto: no cluster was found. Start one with `ray start --head`" in err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        ("RAY_ADDRESS", " at 127.0.0.1:9, as RAY_ADDRESS has it (Connection refused)."),
+        ("file", ":9, where the last cluster of this machine was (Connection refused)."),
+    ],
+)
+def test_a_cluster_that_has_died_is_told_and_not_waited_for(repo: Path, tmp_path: Path, monkeypatch, where: str, said: str):
+    pytest.importorskip("ray", reason=WITHOUT)
+    from ray._private.services import find_gcs_addresses
+
+    if where == "RAY_ADDRESS":
+        monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    elif find_gcs_addresses():
+        pytest.skip("a cluster is running on this machine")
+    else:
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray/ray_current_cluster").write_text("127.0.0.1:9")
+    began_s = time.monotonic()
+    code, _, err = call("run", *words(str(repo / "baselines/mixture"), results=tmp_path / "runs"), "--cluster", "auto")
+    assert code == 2 and err.startswith("sepbench: --cluster auto: nobody answers at ") and err.count("\n") == 1
+    assert f"{said} Start one with `ray start --head`" in err
+    assert time.monotonic() - began_s < 20 and not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_what_answers_and_is_no_cluster_is_not_waited_for_long(repo: Path, tmp_path: Path):
+    pytest.importorskip("ray", reason=WITHOUT)
+    code = "from sepbench import cli, sweep_ray_address; sweep_ray_address.JOIN_S = 3; cli.main(prog_name='sepbench')"
+    with socket.create_server(("0.0.0.0", 0)) as silent:
+        line = ["run", *words(str(repo / "baselines/mixture"), results=tmp_path / "runs")]
+        line += ["--cluster", f"127.0.0.1:{silent.getsockname()[1]}"]
+        done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2 and "something answers there, but no cluster in 3 s." in done.stderr.splitlines()[-1]
+
+
 # a cluster of two node processes
 
 
@@ -201,3 +242,146 @@ def test_a_node_that_dies_in_the_middle_costs_no_run_and_those_tried_again_are_n
     code, _, err = call(*grid(repo, tmp_path / "sequence"))
     assert code == 0, err
     assert figures(tmp_path / "cluster") == figures(tmp_path / "sequence")  # runs that were tried again have the same rows, too
+
+
+WAITING = """
+import os, pathlib, time
+
+class Tiny:
+    def __init__(self, settings, task):
+        self.seed = settings.seed
+
+    def fit(self, training):
+        here = pathlib.Path(__file__).parent
+        (here / f"began-{self.seed}").write_text(f"{time.time()} {os.environ.get('CUDA_VISIBLE_DEVICES')}")
+        until_s = time.time() + 300
+        while not (here / "go").exists() and time.time() < until_s:
+            time.sleep(0.05)
+        (here / f"ended-{self.seed}").write_text(str(time.time()))
+
+    def save(self, folder):
+        folder.mkdir()
+
+    def load(self, folder):
+        pass
+
+    def separate(self, mixtures):
+        from sepbench.scene import Estimate
+        return [Estimate(each.audio[:1]) for each in mixtures]
+"""
+
+
+def waiting_recipe(folder: Path) -> Path:
+    """A recipe whose runs say when they begin, and end when there is a file `go` beside its code."""
+    recipe_that(folder, "pass")
+    (folder / "method.py").write_text(WAITING)
+    return folder
+
+
+def begun(recipe: Path, n: int, process: subprocess.Popen, said: list[str]) -> set[str]:
+    """The seeds of the runs that have begun, when there are so many."""
+    until_s = time.monotonic() + 300
+    while len(files := list(recipe.glob("began-*"))) < n:
+        assert process.poll() is None and time.monotonic() < until_s, said
+        time.sleep(0.05)
+    return {file.name.split("-")[1] for file in files}
+
+
+@pytest.mark.slow
+def test_runs_that_a_cluster_has_are_nobody_elses_until_its_sweep_has_ended_however_it_does(tmp_path: Path, cluster: Any):
+    recipe, results = waiting_recipe(tmp_path / "tiny"), tmp_path / "runs"
+    line = [*words(str(recipe), results=results), "--seed", "0..2"]
+    sweep = ["sweep", *line, "--cluster", cluster.address]
+    process, said = started(sweep)
+    begun(recipe, 2, process, said)  # the third waits for a core
+    for seed in range(3):
+        code, _, err = call("run", *line[:-1], str(seed))
+        assert code == 2 and f"process {process.pid} is writing this run. Wait for it to end, or stop it" in err.splitlines()[-1]
+    assert set(states(call("sweep", *line, "--plan")[1]).values()) == {"running: by another process"}
+    assert read_runs(results) == []
+    second, words_of_second = started(sweep)
+    assert second.wait(200) == 2 and "3 of 3 runs failed" in words_of_second[-1]
+    assert sum(f"process {process.pid} is writing this run" in each for each in words_of_second) == 3
+
+    process.send_signal(signal.SIGINT)
+    began_s = time.monotonic()
+    assert process.wait(60) == 130 and "the same command goes on" in said[-1]
+    print(f"Ctrl-C: {time.monotonic() - began_s:.1f} s")
+    assert time.monotonic() - began_s < 15 and list(results.iterdir()) == []
+
+    for file in recipe.glob("began-*"):
+        file.unlink()
+    process, said = started(sweep)
+    begun(recipe, 2, process, said)
+    process.kill()
+    process.wait()
+    assert set(states(call("sweep", *line, "--plan")[1]).values()) == {"missing"}
+    (recipe / "go").touch()
+    process, said = started(sweep)
+    assert process.wait(400) == 0, said
+    assert sorted(run.config["seed"] for run in read_runs(results) if run.state == "finished") == [0, 1, 2]
+    assert len(list(results.iterdir())) == 3 and not list(results.rglob(".*"))
+
+
+@pytest.mark.slow
+def test_runs_have_gpus_of_their_own_and_there_are_no_more_at_a_time_than_asked_for(tmp_path: Path):
+    pytest.importorskip("ray", reason=WITHOUT)
+    import torch
+    from ray.cluster_utils import Cluster
+
+    if torch.cuda.is_available():
+        pytest.skip("counts GPUs that are not there")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "num_gpus": 2})
+    try:
+        recipe = waiting_recipe(tmp_path / "tiny")
+        line = ["sweep", *words(str(recipe), results=tmp_path / "runs"), "--device", "auto", "--cluster", made.address]
+        process, said = started([*line, "--seed", "0,1"])
+        assert begun(recipe, 2, process, said) == {"0", "1"}
+        (recipe / "go").touch()
+        assert process.wait(200) == 0 and any("To run: 2, 2 at a time" in each for each in said), said
+        assert {(recipe / f"began-{seed}").read_text().split()[1] for seed in "01"} == {"0", "1"}
+        for more, gpus in (["--seed", "2,3", "--gpus-per-run", "2"], "0,1"), (["--seed", "4,5", "-j", "1"], "0"):
+            process, said = started([*line, *more])
+            assert process.wait(200) == 0 and any("To run: 2; " in each for each in said), said
+            one, other = more[1].split(",")
+            began, seen = zip(*((recipe / f"began-{seed}").read_text().split() for seed in (one, other)))
+            ended = [(recipe / f"ended-{seed}").read_text() for seed in (one, other)]
+            assert float(ended[0]) < float(began[1]) or float(ended[1]) < float(began[0])
+            assert set(seen) == {gpus}
+        process, said = started([*line, "--seed", "6", "--gpus-per-run", "3"])
+        until_s = time.monotonic() + 100
+        while not any("No node of the cluster has 1 cores and 3 GPUs: runs wait until one comes." in each for each in said):
+            assert process.poll() is None and time.monotonic() < until_s, said
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+    finally:
+        made.shutdown()
+
+
+@pytest.mark.slow
+def test_a_cluster_of_this_machine_alone_does_a_grid_and_a_search_as_one_process_does(tmp_path: Path):
+    pytest.importorskip("ray", reason=WITHOUT)
+    recipe = recipe_that(tmp_path / "tiny", "pass")
+    found = {}
+    for name, where in ("local", ["--cluster", "local", "-j", "2"]), ("here", []):
+        began_s = time.monotonic()
+        process, said = started(["sweep", *words(recipe, results=tmp_path / name / "runs"), "--seed", "0..2", *where])
+        assert process.wait(300) == 0, said
+        print(f"{name}: {time.monotonic() - began_s:.0f} s")
+        assert not where or any("To run: 3, 2 at a time" in each for each in said), said
+        found[name] = figures(tmp_path / name / "runs")
+    assert found["local"] == found["here"] and len(found["here"]) == 3
+
+
+@pytest.mark.slow
+def test_a_search_on_a_cluster_tries_what_one_process_tries(tmp_path: Path, cluster: Any):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    found = {}
+    for name, where in ("cluster", ["--cluster", cluster.address]), ("here", []):
+        results = tmp_path / name / "runs"
+        line = ["sweep", *words(recipe_in(tmp_path / name / "tiny"), results=results), *ENOUGH, "--metric", "snr"]
+        process, said = started([*line, "--search", "random", "--trials", "4", *where])
+        assert process.wait(300) == 0, said
+        found[name] = trials_in(results)
+    assert found["cluster"] == found["here"] and len(found["here"]) == 4

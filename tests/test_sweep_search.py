@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import re
 import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
 import yaml
 
 from sepbench.errors import UserError
+from sepbench.progress import SILENT
+from sepbench.ranges import Dimension, Range
 from sepbench.recipe import load_recipe
 from sepbench.results import read_runs
+from sepbench.sweep_plan import PlannedRun
+from sepbench.sweep_search import Search, Wanted
+from sepbench.sweep_spec import Outcome
 from test_cli import RECIPE, call, refused
+from test_faults import children_of
 from test_run_several import recipe_at
 from test_sweep import words
 
@@ -26,9 +39,9 @@ class Tiny:
 
     def fit(self, training):
         log = pathlib.Path(__file__).with_name("begun.txt")
-        begun = log.read_text().split() if log.exists() else []
-        log.write_text(" ".join([*begun, repr(self.settings.params.share)]))
-        if len(begun) == {stops_at}:
+        with log.open("a") as file:
+            print(self.settings.params.share, file=file)
+        if len(log.read_text().split()) == {stops_at} + 1:
             raise KeyboardInterrupt
 
     def save(self, folder):
@@ -55,7 +68,8 @@ def recipe_in(folder: Path, stops_at: int = -1, search: dict | None = None) -> s
 
 def trials_in(results: Path) -> list[tuple[float, float]]:
     """share and learning rate of every finished trial."""
-    runs = [run for run in read_runs(results.parent / "studies") if run.state == "finished"]
+    studies = results.parent / "studies"
+    runs = [run for run in read_runs(studies) if run.state == "finished"] if studies.is_dir() else []
     return sorted((run.config["params"]["share"], run.config["train"]["lr"]) for run in runs)
 
 
@@ -120,6 +134,115 @@ def test_what_is_given_is_not_searched(tmp_path: Path):
     assert "has no range left" in refused("sweep", *line, "--share", "0.5", "--set", "train.lr=0.1")
     assert "--share: is a grid" in refused("sweep", *line, "--share", "0.5,0.6")
     assert not (tmp_path / "studies").exists()
+
+
+DIMENSIONS = [
+    Dimension("share", Range(low=0.0, high=2.0), True, False),
+    Dimension("train.lr", Range(low=1e-5, high=1e-1, log=True), False, False),
+]
+
+
+def trained(values: Mapping[str, float]) -> float:
+    """What made-up runs come to: the best at share 1.3 and a learning rate of 0.001."""
+    return -10 * (values["share"] - 1.3) ** 2 - (math.log10(values["train.lr"]) + 3) ** 2
+
+
+def searched(folder: Path, kind: str, trials: int, seed: int = 0, stops: Collection[int] = ()) -> list[tuple[float, dict]]:
+    """All trials of a search over made-up runs, as drawn: (figure, values). Stopped at each of `stops`, and begun anew."""
+    n_begun, runs, finished = 0, {}, set()
+
+    def plan(values: Mapping[str, float], name: str) -> PlannedRun:
+        id = f"{values['share']!r}-{values['train.lr']!r}"
+        runs[id] = folder / "runs" / id, values
+        state = "cached" if runs[id][0].exists() else "missing"
+        return PlannedRun(None, {}, {}, name, id, state, "", None, "", "")
+
+    wanted = Wanted(kind, trials, "snr", seed, DIMENSIONS, {})
+    while True:
+        search = Search(folder, wanted, plan, 1, SILENT)
+        for run in search.runs():
+            n_begun += 1
+            if n_begun in stops:
+                break
+            place, values = runs[run.id]
+            assert run.id not in finished
+            finished.add(run.id)
+            place.mkdir(parents=True)
+            (place / "metrics.json").write_text(json.dumps({"valid": {"snr": {"all": {"mean": trained(values)}}}}))
+            search.done(run, Outcome(place))
+        else:
+            ranked = search.ranking()[1]
+            search.close()
+            return [(trial.value, trial.params) for trial in sorted(ranked, key=lambda trial: trial.user_attrs["draw"])]
+        search.close()
+
+
+@pytest.mark.parametrize("kind", ["random", "optuna"])
+def test_a_search_one_run_at_a_time_draws_the_same_wherever_it_was_stopped(tmp_path: Path, kind: str):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    whole = searched(tmp_path / "whole", kind, 14)
+    assert len(whole) == 14 and searched(tmp_path / "stopped", kind, 14, stops=(1, 4, 5, 12, 13, 16)) == whole
+    assert searched(tmp_path / "fewer", kind, 11) == whole[:11] and searched(tmp_path / "fewer", kind, 14) == whole
+
+
+def test_optuna_learns_from_trials_and_random_does_not(tmp_path: Path):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    gained = {}
+    for kind in ("random", "optuna"):
+        figures = [[figure for figure, _ in searched(tmp_path / f"{kind}{seed}", kind, 30, seed)] for seed in range(6)]
+        gained[kind] = sum(sum(each[-10:]) - sum(each[:10]) for each in figures) / 60  # from the first ten to the last ten
+    assert gained["optuna"] > 2 and abs(gained["random"]) < 1
+
+
+def test_a_journal_that_was_being_written_as_its_search_was_killed_is_not_waited_for(tmp_path: Path, monkeypatch):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    monkeypatch.chdir(tmp_path)
+    study = Path("study")  # relative: optuna's lock, a link, then leads nowhere
+    whole = searched(study, "random", 3)
+    os.symlink(study / "study.journal", study / "study.journal.lock")
+
+    def late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(20)
+    try:
+        assert searched(study, "random", 4)[:3] == whole
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["random", "optuna"])
+def test_two_trials_at_a_time_are_each_tried_once_also_where_the_search_is_killed(tmp_path: Path, kind: str):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    results, recipe = tmp_path / "two/runs", recipe_in(tmp_path / "two/tiny")
+    rest = [*ENOUGH, "--search", kind, "--trials", "4", "--metric", "snr"]
+    line = ["sweep", *words(recipe, results=results), *rest, "-j", "2"]
+    code = "from sepbench.cli import main; main(prog_name='sepbench')"
+    process = subprocess.Popen([sys.executable, "-c", code, *line], start_new_session=True)
+    until_s = time.monotonic() + 300
+    while not trials_in(results):
+        assert process.poll() is None and time.monotonic() < until_s
+        time.sleep(0.05)
+    workers = children_of(process.pid)
+    process.kill()
+    process.wait()
+    while any(Path(f"/proc/{pid}/exe").exists() for pid in workers):
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+    n_ended = len(trials_in(results))
+    assert 1 <= n_ended < 4
+    assert call(*line)[0] == 0
+    tried = trials_in(results)
+    assert len(tried) == 4
+    n_begun = Path(recipe, "begun.txt").read_text().split()
+    assert set(n_begun) == {repr(share) for share, _ in tried} and len(n_begun) <= 4 + 2  # two were under way
+    if kind == "random":  # which draws the same whatever has ended before
+        one = tmp_path / "one/runs"
+        assert call("sweep", *words(recipe_in(tmp_path / "one/tiny"), results=one), *rest)[0] == 0
+        assert trials_in(one) == tried
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Further processes of one run: started beside this one, told what to do over a pipe, and never outliving it."""
+"""Further processes: started beside this one, told what to do over a pipe, and never outliving it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection, Pipe
-from typing import Any
+from typing import IO, Any
 
 from sepbench.errors import UserError
 from sepbench.machine import THREADS, tune_allocator
@@ -26,16 +26,22 @@ class Child:
     It is in a session of its own, so that Ctrl-C reaches this process alone, which then ends it.
     """
 
-    def __init__(self, name: str, work: Callable[[Any, Connection], None], told: Any, n_threads: int) -> None:
-        """Have it call `work`, a module's function, with `told` and its end of the pipe; `name` is for people."""
+    def __init__(
+        self, name: str, work: Callable[[Any, Connection], None], told: Any, n_threads: int,
+        env: Mapping[str, str] | None = None, printed: IO[bytes] | None = None,
+    ) -> None:  # fmt: skip
+        """Have it call `work`, a module's function, with `told` and its end of the pipe; `name` is for people.
+
+        `env`: what its environment has beside ours. `printed`: where all goes that it prints; None: our stderr.
+        """
         self.name = name
         self.pipe, theirs = Pipe()
         code = f"import sys; sys.path[:] = {sys.path!r}; from sepbench.children import begin; begin()"
         handle = theirs.fileno()
         self.process = subprocess.Popen(
             [sys.executable, "-c", code, str(handle)], pass_fds=[handle], start_new_session=True,
-            env={**os.environ, **dict.fromkeys(THREADS, str(n_threads))}, stdin=subprocess.DEVNULL,
-            stdout=sys.stderr if _has_handle(sys.stderr) else subprocess.DEVNULL,
+            env={**os.environ, **dict.fromkeys(THREADS, str(n_threads)), **(env or {})}, stdin=subprocess.DEVNULL,
+            stdout=printed or (sys.stderr if _has_handle(sys.stderr) else subprocess.DEVNULL), stderr=printed,
         )  # fmt: skip
         theirs.close()
         self.send((work.__module__, work.__name__, told))
@@ -67,7 +73,7 @@ class Child:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(GRACE_S)
         code = self.process.poll()
-        how = f"was stopped by signal {-code}" if code is not None and code < 0 else "failed; the lines above say why"
+        how = f"was {death_words(code)}" if code is not None and code < 0 else "failed; the lines above say why"
         return f"{self.name} {how}. The same command goes on where the run stopped."
 
     def stop(self, grace_s: float = 0.0) -> None:
@@ -77,6 +83,17 @@ class Child:
         self.process.kill()
         self.process.wait()
         self.pipe.close()
+
+
+def death_words(code: int) -> str:
+    """How a process ended that has not answered."""
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
 def begin() -> None:

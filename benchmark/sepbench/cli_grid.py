@@ -19,8 +19,8 @@ def how_of(common: Common, results: Path | None = None) -> How:
     """What all runs have in common."""
     given = common.given
     return How(
-        common.data, results or given["results"], given["device"], given["threads"], given["again"], given["gpus_per_run"],
-        common.spread,
+        common.data, results or given["results"], given["device"], given["threads"], given["again"],
+        given["gpus_per_run"] or How.gpus, common.spread,
     )  # fmt: skip
 
 

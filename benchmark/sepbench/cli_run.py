@@ -62,6 +62,15 @@ class Common:
         if shared and (given["cluster"] or (given["jobs"] or 1) > 1):
             other = "--cluster" if given["cluster"] else "-j"
             raise UserError(f"{' '.join(shared)}: so trained, one run follows the other. Leave {other} away.")
+        if given["cluster"]:
+            from sepbench.sweep_ray_address import check_address
+
+            check_address(given["cluster"])
+        if given["gpus_per_run"] and (not given["cluster"] or given["device"] == "cpu"):
+            raise UserError("--gpus-per-run: goes with --cluster, and not with --device cpu.")
+        gpus = given["gpus_per_run"] or 1.0
+        if not (gpus <= 1 or gpus % 1 == 0):  # as nan is not either
+            raise UserError(f"--gpus-per-run {gpus:g}: wanted a part of one, or a whole number.")
         if given["cluster"] and given["begin_with"]:
             raise UserError("--begin-with: is not brought to the nodes of a cluster. Leave --cluster away, or --begin-with.")
         if given.get("search") and self._place is not None and (self._place.ranks.nodes > 1 or not self._place.starts):

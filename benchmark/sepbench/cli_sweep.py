@@ -27,7 +27,7 @@ OF_A_SEARCH = ("trials", "metric", "study")
 
 @click.command(cls=RecipeCommand, options_metavar="[OPTIONS] [THE RECIPE'S OWN OPTIONS]")
 @run_options
-@click.option("--plan", is_flag=True, help="Print what would be done, and stop.")
+@click.option("--plan", is_flag=True, help="Print what would be done, and stop. Asks no cluster.")
 @click.option(
     "--search", type=click.Choice(["random", "optuna"]),
     help='Try settings from the ranges that recipe.yaml declares; optuna learns from trials (pip install "sepbench[search]").',
@@ -105,9 +105,10 @@ def _wanted(common: Common) -> tuple[Wanted, Path]:
     """The search that is asked for, and the folder of its study. UserError where there is nothing to search."""
     from sepbench.grid import asked_run, own_options
     from sepbench.ranges import dimensions
-    from sepbench.sweep_search import Wanted, checked_metric
+    from sepbench.sweep_search import Wanted, check_installed, checked_metric
 
     given = common.given
+    check_installed(given["search"])
     if len(common.recipes) > 1:
         raise UserError(f"--search: got {len(common.recipes)} recipes; a search is of one.")
     recipe, own = common.recipes[0], own_options(common.recipes[0], given)

@@ -92,14 +92,15 @@ OPTIONS: tuple[Callable[..., Any], ...] = (
     click.option("--begin-with", type=FOLDER, metavar="RUN", help="The stopped run whose last whole epoch to go on from."),
     click.option(
         "-j", "--jobs", type=click.IntRange(min=1), metavar="N",
-        help="So many runs at a time, each in a process of its own, with its share of cores and GPUs.  [default: 1]",
+        help="So many runs at a time, each in a process of its own, with its share of cores and GPUs; on a cluster, at most so "
+        "many.  [default: 1; on a cluster, as many as it has room for]",
     ),
     click.option(
         "--cluster", type=WORD, metavar="auto|local|HOST:PORT", help='Run on a Ray cluster instead (pip install "sepbench[ray]").'
     ),
     click.option(
-        "--gpus-per-run", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, metavar="N",
-        help="On a cluster with GPUs; 0.5 lets two runs share one.",
+        "--gpus-per-run", type=click.FloatRange(min=0, min_open=True), metavar="N",
+        help="Of --cluster, where it has GPUs; 0.5 lets two runs share one.  [default: 1]",
     ),
     click.option("--stale", is_flag=True, help="Run those anew whose recipe or sounds have changed since."),
 )  # fmt: skip

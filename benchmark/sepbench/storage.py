@@ -146,10 +146,11 @@ class FolderLock:
             os.write(self.handle, f"{os.getpid()} {socket.gethostname()}\n".encode())
 
     def release(self) -> None:
-        """Let the next one in. Does nothing the second time."""
+        """Let the next one in. Does nothing the second time, and leaves the lock of a folder that came into this one's place."""
         if self.handle >= 0:
             with contextlib.suppress(OSError):
-                os.unlink(self.path)
+                if _same_file(self.handle, self.path):
+                    os.unlink(self.path)
             os.close(self.handle)
             self.handle = -1
 

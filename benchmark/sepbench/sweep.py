@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from sepbench.errors import in_a_line
 from sepbench.progress import clock_words
 from sepbench.storage import read_json
+from sepbench.sweep_pack import recover
 from sepbench.sweep_plan import PlannedRun
 from sepbench.sweep_spec import How, Outcome
 
@@ -20,8 +21,8 @@ SHOWN = ("si_sdri", "si_sdri_by_label", "si_sdr", "ca_sdri", "fuss_si_snri", "la
 class Pool(Protocol):
     """Where runs are carried out."""
 
-    room: float  # how many may be under way; infinite where the pool has a queue of its own
-    at_a_time: int  # how many really are
+    room: int  # how many may have been submitted and not have ended
+    at_a_time: int  # how many of those are carried out together
 
     def submit(self, run: PlannedRun) -> None:
         """Have it run. It may have to wait."""
@@ -36,7 +37,7 @@ class Pool(Protocol):
 class InTurn:
     """In this process, one after the other."""
 
-    room = 1.0
+    room = 1
     at_a_time = 1
 
     def __init__(self, how: How, progress: Any) -> None:
@@ -68,6 +69,7 @@ class InTurn:
 def pool_for(how: How, jobs: int | None, cluster: str | None, progress: Any) -> Iterator[Pool]:
     """The pool that is asked for; what still runs in it when the context is left is stopped. UserError without a cluster."""
     pool: Pool
+    recover(how.results)
     if cluster is not None:
         from sepbench.sweep_ray import RayPool
 

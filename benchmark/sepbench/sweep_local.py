@@ -4,142 +4,108 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sepbench import machine
+from sepbench.children import GRACE_S, Child, death_words
 from sepbench.errors import UserError
 from sepbench.results_checks import run_json
-from sepbench.storage import read_json, write_json
 from sepbench.sweep_plan import PlannedRun
 from sepbench.sweep_spec import How, Outcome, spec_of
+from sepbench.sweep_worker import one_run
 
 ATTEMPTS = 2  # a process that dies is begun once more
-LOOK_EVERY_S = 0.05
+LOOK_EVERY_S = 0.05  # at processes: one that dies may leave its pipe open in the hands of its own
 TO_END_S = 3.0  # that a worker has to stop by itself
-CALL = "import sys; sys.path[:] = filter(None, sys.path); from sepbench.sweep_worker import main; sys.exit(main(*sys.argv[1:]))"
 
 
 @dataclass
 class Worker:
-    """A process, and what it is at."""
+    """A run, and the process that is at it."""
 
     run: PlannedRun
     slot: int
-    files: Path  # its spec, its answer, what it printed
-    attempt: int = 1
+    spec: dict[str, Any]
+    printed: IO[bytes] = field(default_factory=tempfile.TemporaryFile)
     began_s: float = field(default_factory=time.perf_counter)
     deaths: list[str] = field(default_factory=list)
-    process: subprocess.Popen[bytes] | None = None
+    child: Child | None = None
 
 
 class LocalPool:
     """As many processes as `jobs`, each with its share of the cores; worker k has GPU k modulo their number."""
 
     def __init__(self, how: How, jobs: int, progress: Any) -> None:
-        self.how, self.progress, self.at_a_time = how, progress, jobs
-        self.room = float(jobs)
+        self.how, self.progress, self.room, self.at_a_time = how, progress, jobs, jobs
         self.threads = how.threads or max(1, machine.cores() // jobs)
         self.gpus = visible_gpus() if how.device != "cpu" else []
         self._slots = deque(range(jobs))
         self._workers: list[Worker] = []
-        self._folder = tempfile.TemporaryDirectory(prefix="sepbench-sweep-")
-        self._n = 0
 
     def submit(self, run: PlannedRun) -> None:
-        self._n += 1
-        files = Path(self._folder.name) / str(self._n)
-        files.mkdir()
-        write_json(files / "spec.json", spec_of(run, self.how, self.threads))
-        worker = Worker(run, self._slots.popleft(), files)
+        worker = Worker(run, self._slots.popleft(), spec_of(run, self.how, self.threads))
         self._workers.append(worker)
         self._begin(worker)
 
     def wait(self) -> tuple[PlannedRun, Outcome]:
         while True:
+            wait([worker.child.pipe for worker in self._workers if worker.child], LOOK_EVERY_S)
             for worker in self._workers:
-                if worker.process is not None and worker.process.poll() is not None:
-                    outcome = self._ended(worker)
+                if worker.child and (worker.child.pipe.poll() or worker.child.process.poll() is not None):
+                    outcome = self._ended(worker, worker.child)
                     if outcome is not None:
                         self._workers.remove(worker)
                         self._slots.append(worker.slot)
                         return worker.run, outcome
-            time.sleep(LOOK_EVERY_S)
 
     def close(self) -> None:
-        running = [worker.process for worker in self._workers if worker.process is not None]
-        for process in running:
-            with suppress(ProcessLookupError):
-                process.send_signal(signal.SIGINT)
+        running = [worker.child for worker in self._workers if worker.child]
+        for child in running:
+            child.process.send_signal(signal.SIGINT)
         until_s = time.monotonic() + TO_END_S
-        for process in running:
-            try:
-                process.wait(max(0.0, until_s - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        for child in running:
+            child.stop(max(0.0, until_s - time.monotonic()))
         self._workers.clear()
-        self._folder.cleanup()
 
     def _begin(self, worker: Worker) -> None:
-        if worker.attempt > 1:
-            self._go_on(worker)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [_package_root(), os.environ.get("PYTHONPATH")]))}
-        if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[worker.slot % len(self.gpus)]
-        call = [sys.executable, "-c", CALL, str(worker.files / "spec.json"), str(worker.files / "answer.json")]
+        env = {"CUDA_VISIBLE_DEVICES": self.gpus[worker.slot % len(self.gpus)]} if self.gpus else {}
         try:
-            with open(worker.files / "printed.txt", "ab") as printed:
-                # a session of its own: Ctrl-C reaches the sweep alone, which stops its workers
-                worker.process = subprocess.Popen(
-                    call, stdin=subprocess.PIPE, stdout=printed, stderr=printed, env=environment, start_new_session=True
-                )
+            worker.child = Child(worker.run.name, one_run, worker.spec, self.threads, env, worker.printed)
         except OSError as error:
             raise UserError(f"no further process could be started ({error.strerror}). Use a smaller -j.") from error
+
+    def _ended(self, worker: Worker, child: Child) -> Outcome | None:
+        """How it went; None where the process died and was begun anew."""
+        seconds, answer = time.perf_counter() - worker.began_s, None
+        with suppress(EOFError, OSError):  # as of a pipe that ends in the middle of a word
+            answer = child.pipe.recv() if child.pipe.poll() else None
+        child.stop(GRACE_S)
+        if answer is not None:
+            kind, told = answer
+            if kind == "failed":
+                return Outcome(None, told, seconds)
+            retried = f"{len(worker.deaths) + 1} attempts; {', '.join(worker.deaths)}" if worker.deaths else ""
+            return Outcome(Path(told["folder"]) if told["folder"] else None, told["said"], seconds, retried=retried)
+        worker.deaths.append(death_words(child.process.returncode))
+        if len(worker.deaths) < ATTEMPTS:
+            self.progress.say(f"{worker.run.name}: its process was {worker.deaths[-1]}; it is begun once more")
+            self._go_on(worker)
+            self._begin(worker)
+            return None
+        return Outcome(None, f"its process was {' and then '.join(worker.deaths)}.{_last_line(worker.printed)}", seconds)
 
     def _go_on(self, worker: Worker) -> None:
         """What was to be run anew is gone on with, once it was begun."""
         begun = run_json(self.how.results / worker.run.id)
         if begun is not None and begun["state"] != "finished":
-            spec = read_json(worker.files / "spec.json")
-            write_json(worker.files / "spec.json", {**spec, "again": False})
-
-    def _ended(self, worker: Worker) -> Outcome | None:
-        """How it went; None where the process died and was begun anew."""
-        assert worker.process is not None
-        if worker.process.stdin is not None:
-            worker.process.stdin.close()
-        seconds, answer = time.perf_counter() - worker.began_s, worker.files / "answer.json"
-        if answer.is_file():
-            told = read_json(answer)
-            retried = f"{worker.attempt} attempts; {', '.join(worker.deaths)}" if worker.deaths else ""
-            return Outcome(Path(told["folder"]) if told["folder"] else None, told["said"], seconds, retried=retried)
-        worker.deaths.append(death_words(worker.process.returncode))
-        if worker.attempt < ATTEMPTS:
-            worker.attempt += 1
-            self.progress.say(f"{worker.run.name}: its process was {worker.deaths[-1]}; it is begun once more")
-            self._begin(worker)
-            return None
-        last = _last_line(worker.files / "printed.txt")
-        return Outcome(None, f"its process was {' and then '.join(worker.deaths)}.{last}", seconds)
-
-
-def death_words(code: int) -> str:
-    """How a process ended that has not answered."""
-    if code >= 0:
-        return f"ended with code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+            worker.spec["again"] = False
 
 
 def visible_gpus() -> list[str]:
@@ -152,10 +118,7 @@ def visible_gpus() -> list[str]:
     return [str(i) for i in range(torch.cuda.device_count())]
 
 
-def _package_root() -> str:
-    return str(Path(__file__).resolve().parents[1])
-
-
-def _last_line(file: Path) -> str:
-    lines = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+def _last_line(printed: IO[bytes]) -> str:
+    printed.seek(0)
+    lines = [line for line in printed.read().decode(errors="replace").splitlines() if line.strip()]
     return f" The last that it printed: {lines[-1].strip()[:200]}" if lines else ""

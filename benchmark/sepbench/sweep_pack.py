@@ -8,6 +8,7 @@ import os
 import shutil
 import tarfile
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,8 +16,10 @@ from uuid import uuid4
 import numpy as np
 
 from sepbench.errors import UserError
+from sepbench.storage import FolderLock, locked
 
-NOT_SENT = (".lock", "checkpoints", "__pycache__")
+ARRIVING = ".arriving-"  # hidden: nobody reads it as a run
+NOT_SENT = (FolderLock.NAME, "checkpoints", "__pycache__")
 
 
 def packed(folder: Path, but: Collection[str] = NOT_SENT) -> bytes:
@@ -31,25 +34,43 @@ def packed(folder: Path, but: Collection[str] = NOT_SENT) -> bytes:
 
 
 def unpack(data: bytes, place: Path) -> None:
-    """Put what `packed` has made at `place`, in the stead of what lies there: beside it first, then by renaming."""
-    beside = place.with_name(f".{place.name}-{uuid4().hex[:8]}")
-    old = place.with_name(f"{beside.name}-old")
+    """Put what `packed` has made at `place`, in the stead of what lies there: beside it first, then by renaming.
+
+    One process at a time; of a run that others may look at, the one that holds its lock. What lay there takes the lock along.
+    """
+    building = place.with_name(f"{ARRIVING}{place.name}")
     try:
-        beside.mkdir(parents=True)
+        _clear(building, place)
+        (building / "new").mkdir(parents=True)
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            archive.extractall(beside, filter="data")
+            archive.extractall(building / "new", filter="data")
         if place.exists():
-            os.rename(place, old)
-        os.rename(beside, place)
+            os.rename(place, building / "old")
+        os.rename(building / "new", place)
     except tarfile.TarError as error:
         raise UserError(f"{place.name}: arrived damaged ({error}). Give the same command again.") from error
     except OSError as error:
-        if old.exists() and not place.exists():
-            os.rename(old, place)
+        if (building / "old").exists() and not place.exists():
+            os.rename(building / "old", place)
         raise UserError(f"{place}: cannot be written ({error.strerror or error}). Choose a folder you may write.") from error
     finally:
-        for leftover in (beside, old):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _clear(building, place)
+
+
+def recover(results: Path) -> None:
+    """End what unpackings that were killed have left in `results`. A run whose lock is held is arriving now, and left alone."""
+    for building in results.glob(f"{ARRIVING}*"):
+        place = results / building.name.removeprefix(ARRIVING)
+        if not locked(place) and not locked(building / "old"):  # in this order: the lock goes from the one to the other
+            with suppress(OSError):  # another process may recover them at the same time
+                _clear(building, place)
+
+
+def _clear(building: Path, place: Path) -> None:
+    """Remove it, but for what was whole: that was so when the old run had made room and the new one was not yet in its place."""
+    if (building / "old").exists() and not place.exists():
+        os.rename(building / "new", place)
+    shutil.rmtree(building, ignore_errors=True)
 
 
 def arrays_of(folder: Path) -> dict[str, np.ndarray]:

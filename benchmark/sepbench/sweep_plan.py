@@ -92,12 +92,10 @@ class Planner:
             run = run_json(path)
         except UserError as error:
             return DAMAGED, str(error)
-        if run is None:
-            return MISSING, ""
-        if run["config_hash"] != config_hash(config):
-            return DAMAGED, "its folder holds a run of another configuration"
-        if run["state"] != "finished":
-            return (RUNNING, "by another process") if locked(path) else (INTERRUPTED, "")
+        if run is not None and run["config_hash"] != config_hash(config):
+            return DAMAGED, f"{path}: holds a run of another configuration. Move it away."
+        if run is None or run["state"] != "finished":
+            return (RUNNING, "by another process") if locked(path) else (INTERRUPTED if run else MISSING, "")
         made = run.get("provenance") or {}
         why = [] if made.get("corpus_hash") in (None, sounds) else ["its sounds have changed"]
         code = made.get("recipe_hash")  # runs from before it was kept do not say

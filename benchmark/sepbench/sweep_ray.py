@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import os
 import re
-import socket
-from collections.abc import MutableMapping
+from collections import deque
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,106 +16,141 @@ from sepbench.corpora.cache import cache_root
 from sepbench.corpora.listed import listing
 from sepbench.errors import UserError, in_a_line
 from sepbench.loading import code_hash
+from sepbench.results_checks import run_json
 from sepbench.run_identity import folder_words
-from sepbench.storage import locked
+from sepbench.storage import FolderLock
 from sepbench.sweep_pack import Parcel, arrays_of, digests, packed, token, unpack
-from sepbench.sweep_plan import INTERRUPTED, PlannedRun
+from sepbench.sweep_plan import DAMAGED, STALE, PlannedRun
+from sepbench.sweep_ray_address import connect, prepare
 from sepbench.sweep_ray_node import carry_out, forget, package_hash
 from sepbench.sweep_spec import How, Outcome, spec_of
 from sepbench.tasks import is_ready
 
 RETRIES = 4  # of a run whose node or process dies; what a run itself refuses is not tried again
-REACH_S = 5.0
+QUEUE = 200  # runs that the cluster is handed at most: each holds a lock, which is an open file
 FORGET_S = 20.0
-START = "Start one with `ray start --head`, and on other machines `ray start --address=HOST:6379`."
-KEEPALIVE_MS = {"RAY_grpc_client_keepalive_time_ms": 20_000, "RAY_grpc_client_keepalive_timeout_ms": 20_000}
-TOKEN = "If it asks for a token: the one in ~/.ray/auth_token of its first machine is wanted here, too."
-NO_RAY = 'ray is not installed. pip install "sepbench[ray]"'
 
 
 class RayPool:
-    """Every run is one task of the cluster at `address`: auto, local or HOST:PORT."""
+    """Every run is one task of the cluster at `address`, as `check_address` lets it through. UserError where it is not there.
 
-    room = math.inf
+    Its folder here is locked from when it is handed over, and not when a node begins it: by then another process may have begun.
+    """
 
     def __init__(self, address: str, how: How, jobs: int | None, progress: Any) -> None:
-        if address not in ("auto", "local"):
-            _check_reachable(address)
-        _prepare()
-        try:
-            import ray
-        except ImportError:
-            raise UserError(f"--cluster: {NO_RAY}") from None
-        self.ray, self.how, self.progress, self.token = ray, how, progress, token()
+        prepare()
+        import ray
+
+        self.ray, self.how, self.token = ray, how, token()
         self.threads = how.threads or 1
-        _connect(ray, address, self.threads, jobs)
-        resources = ray.cluster_resources()
-        self.gpus = how.gpus if resources.get("GPU", 0) and how.device != "cpu" else 0.0
-        fits = [int(resources.get("CPU", 1) // self.threads)]
-        fits += [int(resources["GPU"] / self.gpus)] if self.gpus else []
-        self.at_a_time = max(1, min([*fits, *([jobs] if jobs else [])]))
-        if jobs:
-            self.room = jobs
+        connect(ray, address, self.threads, jobs)
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        self.gpus = how.gpus if how.device != "cpu" and any(node.get("GPU") for node in nodes) else 0.0
+        fits = sum(_fits(node, self.threads, self.gpus) for node in nodes)
+        if not fits:
+            gpus = f" and {self.gpus:g} GPUs" if self.gpus else ""
+            progress.say(f"No node of the cluster has {self.threads} cores{gpus}: runs wait until one comes.")
+        self.room = min(jobs or QUEUE, QUEUE)
+        self.at_a_time = max(1, min(fits, self.room))
         self.attempts = _attempts(ray, self.token)
         self._runs: dict[Any, PlannedRun] = {}
+        self._not_sent: deque[tuple[PlannedRun, Outcome]] = deque()
+        self._locks: dict[str, FolderLock] = {}
         self._sent: dict[str, Any] = {}
 
     def submit(self, run: PlannedRun) -> None:
-        ray = self.ray
-        task = ray.remote(_one_run).options(
-            num_cpus=self.threads, num_gpus=self.gpus, max_retries=RETRIES, retry_exceptions=False,
-            name=f"sepbench {run.name}"[:100],
-        )  # fmt: skip
-        self._runs[task.remote(self._parcel(run), self.attempts)] = run
+        try:
+            begun = self._take(run)
+            if begun is not None and begun["state"] == "finished":  # by another process, since the plan was made
+                self._not_sent.append((run, Outcome(self.how.results / run.id)))
+                self._let_go(run.id)
+                return
+            task = self.ray.remote(_one_run).options(
+                num_cpus=self.threads, num_gpus=self.gpus, max_retries=RETRIES, retry_exceptions=False,
+                name=f"sepbench {run.name}"[:100],
+            )  # fmt: skip
+            self._runs[task.remote(self._parcel(run, begun is not None), self.attempts)] = run
+        except (UserError, OSError) as error:
+            self._not_sent.append((run, Outcome(None, in_a_line(error))))
+            self._let_go(run.id)
 
     def wait(self) -> tuple[PlannedRun, Outcome]:
-        ray = self.ray
-        (ref,), _ = ray.wait(list(self._runs), num_returns=1)
+        if self._not_sent:
+            return self._not_sent.popleft()
+        (ref,), _ = self.ray.wait(list(self._runs), num_returns=1)
         run = self._runs.pop(ref)
         try:
-            answer = ray.get(ref)
-        except ray.exceptions.RayError as error:  # its node or process died more often than it is tried
-            said = re.sub(r"\x1b\[[0-9;]*m", "", in_a_line(error))[:300]
-            return run, Outcome(None, said, retried=self._retried(run))
-        if not answer["folder"]:
-            return run, Outcome(None, answer["said"], answer["seconds"], retried=self._retried(run))
-        place = self.how.results / run.id
-        try:
-            if locked(place):
-                raise UserError(f"{place}: another process is writing this run. Wait for it to end, and start again.")
-            place.parent.mkdir(parents=True, exist_ok=True)
-            unpack(answer["folder"], place)
-        except (UserError, OSError) as error:
-            return run, Outcome(None, in_a_line(error), answer["seconds"])
-        self.attempts.arrived.remote(answer["node"], answer["place"])
-        return run, Outcome(place, "", answer["seconds"], retried=self._retried(run))
+            return run, self._outcome(run, ref)
+        finally:
+            self._let_go(run.id)
 
     def close(self) -> None:
-        for ref in self._runs:
-            self.ray.cancel(ref, force=True)
-        if not self._runs:
-            with suppress(self.ray.exceptions.RayError):
-                self._forget_the_rest()
-        self._runs.clear()
-        self.ray.shutdown()
+        try:
+            for ref in self._runs:
+                self.ray.cancel(ref, force=True)
+            if not self._runs:
+                with suppress(self.ray.exceptions.RayError):
+                    self._forget_the_rest()
+            self.ray.shutdown()
+        finally:
+            self._runs.clear()
+            for name in list(self._locks):
+                self._let_go(name)
 
-    def _parcel(self, run: PlannedRun) -> Parcel:
+    def _take(self, run: PlannedRun) -> dict[str, Any] | None:
+        """Lock the run's folder; its run.json where it is to be gone on with. UserError where another process has the lock."""
+        place = self.how.results / run.id
+        place.mkdir(parents=True, exist_ok=True)
+        self._locks[run.id] = FolderLock(place)
+        if self._anew(run):
+            return None
+        if run.state == DAMAGED:
+            raise UserError(run.why)
+        return run_json(place)
+
+    def _let_go(self, name: str) -> None:
+        """Unlock the folder of that run, and leave none where nothing has come."""
+        if name in self._locks:
+            self._locks.pop(name).release()
+            with suppress(OSError):
+                (self.how.results / name).rmdir()
+
+    def _anew(self, run: PlannedRun) -> bool:
+        return self.how.again or run.state == STALE
+
+    def _outcome(self, run: PlannedRun, ref: Any) -> Outcome:
+        """How a run went that has ended; what comes back of it lies in the results then."""
+        try:
+            answer = self.ray.get(ref)
+        except self.ray.exceptions.RayError as error:  # its node or process died more often than it is tried
+            said = re.sub(r"\x1b\[[0-9;]*m", "", in_a_line(error))[:300]
+            return Outcome(None, said, retried=self._retried(run))
+        if not answer["folder"]:
+            return Outcome(None, answer["said"], answer["seconds"], retried=self._retried(run))
+        place = self.how.results / run.id
+        try:
+            unpack(answer["folder"], place)
+        except (UserError, OSError) as error:
+            return Outcome(None, in_a_line(error), answer["seconds"])
+        self.attempts.arrived.remote(answer["node"], answer["place"])
+        return Outcome(place, "", answer["seconds"], retried=self._retried(run))
+
+    def _parcel(self, run: PlannedRun, begun: bool) -> Parcel:
         """Plain values; what is large stands behind references within it, so that only nodes that lack it fetch it."""
-        recipe, again = run.recipe, self.how.again or run.state == "stale"
+        recipe = run.recipe
         spec = spec_of(run, self.how, self.threads)
         spec["data"] = {name: str(Path(folder).expanduser().resolve()) for name, folder in spec["data"].items()}
         lists = self._lists(run, spec["data"])
         recipe_hash = code_hash(recipe.folder)
-        made_of = f"{recipe_hash} {run.sounds} {package_hash()} {self.token if again else ''}"
+        made_of = f"{recipe_hash} {run.sounds} {package_hash()} {self.token if self._anew(run) else ''}"
         place = self.how.results / run.id
-        begun = run.state == INTERRUPTED and not again
         inner = (run.config.get("inner") or {}).get("run")
         return {
             "spec": spec, "lists": lists, "code": package_hash(), "recipe hash": recipe_hash, "folder": folder_words(recipe),
             "place": f"{run.id[-8:]}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}",
             "recipe": self._put(f"recipe {recipe.folder}", lambda: packed(recipe.folder)),
             "cache": self._cache(run),
-            "begun": self.ray.put(packed(place, (".lock",))) if begun else None,
+            "begun": self.ray.put(packed(place, (FolderLock.NAME,))) if begun else None,
             "inner": self._put(f"inner {inner}", lambda: packed(Path(inner))) if inner else None,
         }  # fmt: skip
 
@@ -221,40 +254,7 @@ def _attempts(ray: Any, name: str) -> Any:
     return made.remote()
 
 
-def _prepare(env: MutableMapping[str, str] = os.environ) -> None:
-    """What Ray reads as it is imported, where the user has not said otherwise.
-
-    Its token, where there is one here: `ray start` asks for it as soon as one lies in the home folder, which a cluster started
-    from Python puts there; a cluster that asks for none does not mind. And how soon a machine counts as gone that was
-    unplugged: Ray itself would wait for the runs there for longer than most of them take.
-    """
-    for name, milliseconds in KEEPALIVE_MS.items():
-        env.setdefault(name, str(milliseconds))
-    token_file = Path(env.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    if env.get("RAY_AUTH_TOKEN") or token_file.is_file():
-        env.setdefault("RAY_AUTH_MODE", "token")
-
-
-def _connect(ray: Any, address: str, threads: int, jobs: int | None) -> None:
-    """UserError where there is no such cluster."""
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error", "configure_logging": False}
-    if address == "local":
-        if ray.is_initialized():
-            return
-        ray.init(address="local", include_dashboard=False, num_cpus=threads * jobs if jobs else None, **quiet)
-        return
-    try:
-        ray.init(address=address, ignore_reinit_error=True, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        why = "no cluster was found" if address == "auto" else in_a_line(error)[:200]
-        raise UserError(f"--cluster {address}: {why}. {START} {TOKEN}") from None
-
-
-def _check_reachable(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in host:
-        raise UserError(f"--cluster {address}: wanted auto, local or HOST:PORT, such as 192.168.0.1:6379.")
-    try:
-        socket.create_connection((host, int(port)), REACH_S).close()
-    except OSError as error:
-        raise UserError(f"--cluster {address}: nobody answers there ({error.strerror or error}). {START}") from None
+def _fits(node: Mapping[str, float], threads: int, gpus: float) -> int:
+    """How many runs a node of these resources carries out together."""
+    by_cores = int(node.get("CPU", 0) / threads)
+    return min(by_cores, int(node.get("GPU", 0) / gpus)) if gpus else by_cores

@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from sepbench.corpora.cache import cache_root
 from sepbench.corpora.listed import LISTING
@@ -36,7 +35,7 @@ def carry_out(parcel: Parcel, fetch: Callable[[Any], Any]) -> dict[str, Any]:
         _sweep(place.parent)
         place.mkdir(parents=True, exist_ok=True)
         spec = {**parcel["spec"], "results": str(place)}
-        spec = _with_recipe(spec, parcel, fetch)
+        spec = _with_recipe(spec, parcel, place, fetch)
         _bring_sounds(parcel, fetch)
         spec["data"] = _with_lists(parcel)
         begun = place / spec["id"]
@@ -75,19 +74,19 @@ def _check_code(expected: str) -> None:
         raise UserError("its node has another sepbench than the one that sent it. Install the same on all nodes.")
 
 
-def _with_recipe(spec: dict[str, Any], parcel: Parcel, fetch: Callable[[Any], Any]) -> dict[str, Any]:
-    """The recipe's own folder where it lies on this node as it was sent, else what was sent."""
+def _with_recipe(spec: dict[str, Any], parcel: Parcel, place: Path, fetch: Callable[[Any], Any]) -> dict[str, Any]:
+    """The recipe's own folder where it lies on this node as it was sent, else what was sent. `place`: this run's own."""
     folder, wanted = Path(spec["recipe"]), parcel["recipe hash"]
     if spec["registered"] or (folder.is_dir() and code_hash(folder) == wanted):
         return spec
     sent = cache_root() / "sweeps" / "recipes" / wanted[:16] / folder.parent.name / folder.name
     if not sent.is_dir():
         sent.parent.mkdir(parents=True, exist_ok=True)
-        mine = sent.with_name(f"{sent.name}-{uuid4().hex[:8]}")  # of several workers that bring it at once, the first one's stays
+        mine = place / "recipe"
         unpack(fetch(parcel["recipe"]), mine)
         try:
             os.rename(mine, sent)
-        except OSError:
+        except OSError:  # of several workers that bring it at once, the first one's stays
             if not sent.is_dir():
                 raise
             shutil.rmtree(mine, ignore_errors=True)

@@ -7,6 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from sepbench.sweep_plan import CACHED, PlannedRun
 from sepbench.sweep_spec import Outcome
 from sepbench.worst import PREFERRED
 
-NO_OPTUNA = 'optuna is not installed. pip install "sepbench[search]"'
 SPLIT = "valid"  # trials are chosen by these scenes, so that no test scene has had a say in what is tested
 
 
@@ -55,10 +55,8 @@ class Search:
     _by_run: dict[str, list[Any]] = field(default_factory=dict)  # run under way -> its trials: a draw may come twice
 
     def __post_init__(self) -> None:
-        try:
-            import optuna
-        except ImportError:
-            raise UserError(f"--search {self.wanted.kind}: {NO_OPTUNA}") from None
+        import optuna
+
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.optuna = optuna
         self._lock = _locked(self.folder)
@@ -119,7 +117,7 @@ class Search:
         metric = self.wanted.metric or PREFERRED[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            _mend(self.folder / "study.journal")
+            _mend(self.folder)
             storage = JournalStorage(JournalFileBackend(str(self.folder / "study.journal")))
             direction = "maximize" if METRICS[metric].higher_is_better else "minimize"
             try:
@@ -196,6 +194,12 @@ class Search:
         self.progress.say(f"trial {_draw(trial)}: {said}")
 
 
+def check_installed(kind: str) -> None:
+    """UserError where what a search of this kind needs is not there."""
+    if find_spec("optuna") is None:
+        raise UserError(f'--search {kind}: optuna is not installed. pip install "sepbench[search]"')
+
+
 def checked_metric(name: str | None) -> str | None:
     """A metric that a search can go by. UserError where there is none, or where neither more nor less of it is better."""
     from sepbench.metrics import expand
@@ -235,8 +239,14 @@ def _locked(folder: Path) -> FolderLock:
     return FolderLock(folder)
 
 
-def _mend(journal: Path) -> None:
-    """Drop what was written of a last line when the power went, or the disk was full. The lock of the study is held."""
+def _mend(folder: Path) -> None:
+    """Drop what was written of a last line when the power went, or the disk was full, and optuna's lock of a process that died.
+
+    The lock of the study is held. Optuna waits for its own half a minute, and for ever where the path is relative.
+    """
+    for left in folder.glob("study.journal.lock*"):
+        left.unlink()
+    journal = folder / "study.journal"
     held = journal.read_bytes() if journal.is_file() else b""
     if held and not held.endswith(b"\n"):
         write_bytes(journal, held[: held.rfind(b"\n") + 1])

@@ -1,38 +1,31 @@
-"""A process that carries out one run of a sweep: told by a file, answering by a file, and ending when the sweep ends."""
+"""A process that carries out one run of a sweep, and ends when the sweep ends."""
 
 from __future__ import annotations
 
-import json
 import os
+import signal
 import sys
 import threading
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
 
-from sepbench import machine
-from sepbench.storage import read_json, write_json
+from sepbench.progress import PlainProgress
+from sepbench.sweep_spec import do
 
 STOPPED = 130
 
 
-def main(spec_file: str, answer_file: str) -> int:
-    """Do what `spec_file` says; how it went stands in `answer_file` afterwards, and nowhere where this process dies."""
-    spec = read_json(Path(spec_file))
-    machine.tune_allocator()
-    machine.threads(spec["threads"])
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    from sepbench.progress import PlainProgress
-    from sepbench.sweep_spec import do
-
-    try:
-        answer = do(spec, PlainProgress(sys.stdout))
-    except KeyboardInterrupt:
-        return STOPPED
-    write_json(Path(answer_file), json.loads(json.dumps(answer)))
-    return 0
+def one_run(spec: Mapping[str, Any], pipe: Connection) -> None:
+    """Do what `spec` says, and answer what `do` does. The sweep stops it by SIGINT, so that it leaves its folder in order."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
+    pipe.send(("answer", do(spec, PlainProgress(sys.stdout))))
 
 
-def _end_with_parent() -> None:
-    """stdin is a pipe from the sweep: it ends when that does, however it does."""
-    while sys.stdin.buffer.read(1):
-        pass
+def _end_with_parent(pipe: Connection) -> None:
+    """The sweep says nothing more: when there is something to read, it has ended."""
+    with suppress(EOFError, OSError):
+        pipe.recv()
     os._exit(STOPPED)
