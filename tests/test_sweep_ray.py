@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from sepbench.recipe import load_recipe
 from sepbench.results import read_runs
 from sepbench.sweep_pack import arrays_of, digests, install, packed, unpack
 from sepbench.sweep_plan import Asked, Planner
+from sepbench.sweep_ray_address import prepare
 from sepbench.sweep_ray_node import carry_out, forget, package_hash
 from sepbench.sweep_spec import How, spec_of
 from test_cli import call
@@ -385,3 +388,31 @@ def test_a_search_on_a_cluster_tries_what_one_process_tries(tmp_path: Path, clus
         assert process.wait(300) == 0, said
         found[name] = trials_in(results)
     assert found["cluster"] == found["here"] and len(found["here"]) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["disabled", "token"])
+def test_a_token_is_shown_to_a_cluster_that_asks_for_it_and_to_no_other(mode: str):
+    pytest.importorskip("ray", reason=WITHOUT)
+    own = Path(tempfile.mkdtemp(prefix="sep-"))  # short: sockets lie in it
+    ours = {**os.environ, "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    ours.pop("RAY_AUTH_MODE", None)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    head = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--head", "--block", "--num-cpus", "0",
+            "--port", str(port), "--temp-dir", str(own), "--include-dashboard", "false", "--disable-usage-stats"]  # fmt: skip
+    log = own / "printed.txt"
+    with log.open("w") as out:
+        cluster = subprocess.Popen(head, env={**ours, "RAY_AUTH_MODE": mode}, stdout=out, stderr=out, start_new_session=True)
+    try:
+        until_s = time.monotonic() + 120
+        while "Ray runtime started" not in log.read_text():
+            assert time.monotonic() < until_s and cluster.poll() is None, log.read_text()
+            time.sleep(0.1)
+        prepare(f"127.0.0.1:{port}", ours)
+        assert ours.get("RAY_AUTH_MODE") == {"disabled": None, "token": "token"}[mode]
+    finally:
+        os.killpg(cluster.pid, signal.SIGTERM)
+        cluster.wait(60)
+        shutil.rmtree(own, ignore_errors=True)

@@ -38,7 +38,7 @@ class RayPool:
     """
 
     def __init__(self, address: str, how: How, jobs: int | None, progress: Any) -> None:
-        prepare()
+        prepare(address)
         import ray
 
         self.ray, self.how, self.token = ray, how, token()
@@ -191,7 +191,10 @@ class RayPool:
 
     def _retried(self, run: PlannedRun) -> str:
         """"2 attempts; node died", where one was not enough."""
-        nodes = self.ray.get(self.attempts.of.remote(run.id))
+        try:
+            nodes = self.ray.get(self.attempts.of.remote(run.id))
+        except self.ray.exceptions.RayError:  # the cluster itself is failing, and the run's own line says how
+            return ""
         if len(nodes) < 2:
             return ""
         alive = {node["NodeID"] for node in self.ray.nodes() if node["Alive"]}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +15,8 @@ from typing import Any
 
 from sepbench.errors import UserError, in_a_line
 
-REACH_S, JOIN_S = 5.0, 60.0
+REACH_S, ASK_S, JOIN_S = 5.0, 10.0, 60.0
+MODE = "RAY_AUTH_MODE"
 FAILED = 2
 START = "Start one with `ray start --head`, and on other machines `ray start --address=HOST:6379`."
 KEEPALIVE_MS = {"RAY_grpc_client_keepalive_time_ms": 20_000, "RAY_grpc_client_keepalive_timeout_ms": 20_000}
@@ -30,18 +33,32 @@ def check_address(address: str) -> None:
         raise UserError('--cluster: ray is not installed. pip install "sepbench[ray]"')
 
 
-def prepare(env: MutableMapping[str, str] = os.environ) -> None:
-    """What Ray reads as it is imported, where the user has not said otherwise.
+def prepare(address: str, env: MutableMapping[str, str] = os.environ) -> None:
+    """What Ray reads as it is imported, where the user has not said otherwise. UserError where nobody is at `address`.
 
-    Its token, where there is one here: `ray start` asks for it as soon as one lies in the home folder, which a cluster started
-    from Python puts there; a cluster that asks for none does not mind. And how soon a machine counts as gone that was
-    unplugged: Ray itself would wait for the runs there for longer than most of them take.
+    How soon a machine counts as gone that was unplugged: Ray itself would wait for the runs there for longer than most of them
+    take. And that a token is to be shown, where one is here and the cluster at `address` asks for it: `ray start` does as soon
+    as one lies in the home folder, which a cluster started from Python puts there.
     """
+    if named := _named(address, env):
+        _check_reachable(address, *named)
     for name, milliseconds in KEEPALIVE_MS.items():
         env.setdefault(name, str(milliseconds))
     token_file = Path(env.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    if env.get("RAY_AUTH_TOKEN") or token_file.is_file():
-        env.setdefault("RAY_AUTH_MODE", "token")
+    has_token = env.get("RAY_AUTH_TOKEN") or token_file.is_file()
+    if address != "local" and has_token and MODE not in env and not _lets_anybody_in(address, env):
+        env[MODE] = "token"
+
+
+def _lets_anybody_in(address: str, env: Mapping[str, str]) -> bool:
+    """Asked by a process of its own: Ray reads once whether it is to show a token."""
+    ask = "from ray.scripts.scripts import main; main()"
+    where = [] if address == "auto" else ["--address", address]
+    call = [sys.executable, "-c", ask, "health-check", *where]
+    try:
+        return subprocess.run(call, env={**env, MODE: "disabled"}, capture_output=True, timeout=ASK_S).returncode == 0
+    except subprocess.TimeoutExpired:  # nobody is there, as will be told
+        return True
 
 
 def connect(ray: Any, address: str, threads: int, jobs: int | None) -> None:
@@ -53,7 +70,8 @@ def connect(ray: Any, address: str, threads: int, jobs: int | None) -> None:
         ray.init(address="local", include_dashboard=False, num_cpus=threads * jobs if jobs else None, **quiet)
         return
     try:
-        _check_reachable(address, *_found(address))
+        if not _named(address, os.environ):
+            _check_reachable(address, *_last())
         with _not_for_ever(address):
             ray.init(address=address, ignore_reinit_error=True, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -61,12 +79,16 @@ def connect(ray: Any, address: str, threads: int, jobs: int | None) -> None:
         raise UserError(f"--cluster {address}: {why}. {START} {TOKEN}") from None
 
 
-def _found(address: str) -> tuple[str, str]:
-    """Where ray will look for the cluster, and whence that is known. ConnectionError where it finds none."""
-    if address != "auto":
+def _named(address: str, env: Mapping[str, str]) -> tuple[str, str] | None:
+    """Where the user says that the cluster is, and in which words; None where Ray is to look for it."""
+    if address not in ("auto", "local"):
         return address, "there"
-    if named := os.environ.get("RAY_ADDRESS"):
-        return named, f"at {named}, as RAY_ADDRESS has it"
+    named = env.get("RAY_ADDRESS") if address == "auto" else None
+    return (named, f"at {named}, as RAY_ADDRESS has it") if named else None
+
+
+def _last() -> tuple[str, str]:
+    """Where Ray will look for the cluster by itself, and in which words. ConnectionError where it finds none."""
     from ray._private.services import canonicalize_bootstrap_address
 
     last = canonicalize_bootstrap_address("auto")
