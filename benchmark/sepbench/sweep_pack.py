@@ -44,6 +44,9 @@ def unpack(data: bytes, place: Path) -> None:
         (building / "new").mkdir(parents=True)
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             archive.extractall(building / "new", filter="data")
+        for path in filter(Path.is_file, (building / "new").rglob("*")):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())  # else a power cut may leave a finished run with empty files
         if place.exists():
             os.rename(place, building / "old")
         os.rename(building / "new", place)
