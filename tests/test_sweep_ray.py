@@ -13,6 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -390,29 +391,55 @@ def test_a_search_on_a_cluster_tries_what_one_process_tries(tmp_path: Path, clus
     assert found["cluster"] == found["here"] and len(found["here"]) == 4
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", ["disabled", "token"])
-def test_a_token_is_shown_to_a_cluster_that_asks_for_it_and_to_no_other(mode: str):
+@contextmanager
+def headed(**env: str) -> Iterator[tuple[subprocess.Popen, str]]:
+    """A cluster of one node as `ray start` makes it: its process, and where it is."""
     pytest.importorskip("ray", reason=WITHOUT)
     own = Path(tempfile.mkdtemp(prefix="sep-"))  # short: sockets lie in it
-    ours = {**os.environ, "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
-    ours.pop("RAY_AUTH_MODE", None)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    head = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--head", "--block", "--num-cpus", "0",
+    head = [sys.executable, "-c", "from ray.scripts.scripts import main; main()", "start", "--head", "--block", "--num-cpus", "1",
             "--port", str(port), "--temp-dir", str(own), "--include-dashboard", "false", "--disable-usage-stats"]  # fmt: skip
     log = own / "printed.txt"
     with log.open("w") as out:
-        cluster = subprocess.Popen(head, env={**ours, "RAY_AUTH_MODE": mode}, stdout=out, stderr=out, start_new_session=True)
+        cluster = subprocess.Popen(head, env={**os.environ, **env}, stdout=out, stderr=out, start_new_session=True)
     try:
         until_s = time.monotonic() + 120
         while "Ray runtime started" not in log.read_text():
             assert time.monotonic() < until_s and cluster.poll() is None, log.read_text()
             time.sleep(0.1)
-        prepare(f"127.0.0.1:{port}", ours)
-        assert ours.get("RAY_AUTH_MODE") == {"disabled": None, "token": "token"}[mode]
+        yield cluster, f"127.0.0.1:{port}"
     finally:
-        os.killpg(cluster.pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.killpg(cluster.pid, signal.SIGKILL)
         cluster.wait(60)
         shutil.rmtree(own, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["disabled", "token"])
+def test_a_token_is_shown_to_a_cluster_that_asks_for_it_and_to_no_other(mode: str):
+    ours = {**os.environ, "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    ours.pop("RAY_AUTH_MODE", None)
+    with headed(RAY_AUTH_TOKEN=ours["RAY_AUTH_TOKEN"], RAY_AUTH_MODE=mode) as (_, address):
+        prepare(address, ours)
+    assert ours.get("RAY_AUTH_MODE") == {"disabled": None, "token": "token"}[mode]
+
+
+@pytest.mark.slow
+def test_a_cluster_whose_head_dies_ends_in_a_line_and_the_same_command_goes_on(repo: Path, tmp_path: Path):
+    with headed(RAY_AUTH_MODE="disabled", SEPBENCH_CACHE=str(tmp_path / "node")) as (cluster, address):
+        process, said = started(grid(repo, tmp_path / "runs", "--cluster", address))
+        until_s = time.monotonic() + 300
+        while not any(line.startswith("Done 2 of") for line in said):
+            assert time.monotonic() < until_s and process.poll() is None, said
+            time.sleep(0.1)
+        os.killpg(cluster.pid, signal.SIGKILL)
+        began_s = time.monotonic()
+        assert process.wait(120) == 2 and time.monotonic() - began_s < 55, said  # before Ray's own minute
+    assert said[-1] == (f"sepbench: --cluster {address}: its head no longer answers. What has come back is kept, and the same "
+                        "command goes on with the rest.\n")  # fmt: skip
+    plan = call(*grid(repo, tmp_path / "runs", "--plan"))[1]
+    n_there = sum(run.state == "finished" for run in read_runs(tmp_path / "runs"))
+    assert 2 <= n_there < N_RUNS and f"{N_RUNS} runs: {n_there} cached, {N_RUNS - n_there} missing." in plan

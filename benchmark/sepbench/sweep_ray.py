@@ -21,7 +21,7 @@ from sepbench.run_identity import folder_words
 from sepbench.storage import FolderLock
 from sepbench.sweep_pack import Parcel, arrays_of, digests, packed, token, unpack
 from sepbench.sweep_plan import DAMAGED, STALE, PlannedRun
-from sepbench.sweep_ray_address import connect, prepare
+from sepbench.sweep_ray_address import connect, prepare, watch
 from sepbench.sweep_ray_node import carry_out, forget, package_hash
 from sepbench.sweep_spec import How, Outcome, spec_of
 from sepbench.tasks import is_ready
@@ -44,6 +44,7 @@ class RayPool:
         self.ray, self.how, self.token = ray, how, token()
         self.threads = how.threads or 1
         connect(ray, address, self.threads, jobs)
+        self._over = watch(address, ray.get_runtime_context().gcs_address)
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         self.gpus = how.gpus if how.device != "cpu" and any(node.get("GPU") for node in nodes) else 0.0
         fits = sum(_fits(node, self.threads, self.gpus) for node in nodes)
@@ -85,6 +86,7 @@ class RayPool:
             self._let_go(run.id)
 
     def close(self) -> None:
+        self._over.set()
         try:
             for ref in self._runs:
                 self.ray.cancel(ref, force=True)

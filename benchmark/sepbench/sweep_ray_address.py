@@ -17,6 +17,7 @@ from sepbench.errors import UserError, in_a_line
 
 REACH_S, ASK_S, JOIN_S = 5.0, 10.0, 60.0
 MODE = "RAY_AUTH_MODE"
+LOOK_S, LOST_AFTER = 5.0, 3  # looks in vain
 FAILED = 2
 START = "Start one with `ray start --head`, and on other machines `ray start --address=HOST:6379`."
 KEEPALIVE_MS = {"RAY_grpc_client_keepalive_time_ms": 20_000, "RAY_grpc_client_keepalive_timeout_ms": 20_000}
@@ -111,6 +112,31 @@ def _not_for_ever(address: str) -> Iterator[None]:
         yield
     finally:
         watch.cancel()
+
+
+def watch(asked: str, address: str) -> threading.Event:
+    """End this process with a line where the cluster's head at `address` has gone; until the event is set.
+
+    Ray would end it, too, after a minute and with a page of its own.
+    """
+    over = threading.Event()
+    host, _, port = address.rpartition(":")
+
+    def look() -> None:
+        n_failed = 0
+        while not over.wait(LOOK_S):
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), LOOK_S).close()
+                n_failed = 0
+            except OSError:
+                n_failed += 1
+            if n_failed == LOST_AFTER and not over.is_set():
+                said = "its head no longer answers. What has come back is kept, and the same command goes on with the rest."
+                os.write(2, f"sepbench: --cluster {asked}: {said}\n".encode())
+                os._exit(FAILED)
+
+    threading.Thread(target=look, daemon=True).start()
+    return over
 
 
 def _check_reachable(asked: str, address: str, where: str) -> None:
