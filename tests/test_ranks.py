@@ -198,10 +198,12 @@ def test_what_no_loop_trains_is_trained_by_one_process_and_said(repo: Path, worl
 
 
 def started(world: World, results: Path, told: Path, *before: str, more: Sequence[str] = (), **env: str) -> subprocess.Popen:
-    args = ["run", str(world.recipe), "--results", str(results), "--data", f"class_folders={world.sounds}"]
+    args = ["sweep" if "sweep" in more else "run", str(world.recipe), "--results", str(results)]
+    args += ["--data", f"class_folders={world.sounds}"]
     args += ["--corpus", "class_folders", "--device", "cpu", "--threads", "1", "--told", str(told)]
     code = "from sepbench.cli import main; main()"
-    begin = [*before, sys.executable, "-c", code, *args, *(["--nodes", "2"] if env else []), *more]
+    begin = [*before, sys.executable, "-c", code, *args, *(["--nodes", "2"] if env else []),
+             *(word for word in more if word != "sweep")]  # fmt: skip
     return subprocess.Popen(begin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **env})
 
 
@@ -250,6 +252,64 @@ def test_two_nodes_train_a_grid_run_by_run(world: World, tmp_path: Path):
     for ours, theirs in zip(*ours_theirs, strict=True):
         assert theirs.config["seed"] == ours.config["seed"] and theirs.cost["second"]["ranks"] == 2
         assert all(torch.allclose(value, weights(theirs.path)[name], atol=1e-5) for name, value in weights(ours.path).items())
+
+
+def two_nodes(world: World, results: Path, told: Path, *more: str) -> list[subprocess.Popen]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        env = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    return [started(world, results, told, more=more, NODE_RANK=str(node), **env) for node in (0, 1)]
+
+
+def lines(said: str, world: World) -> list[str]:
+    """What stands on stderr, without what is no complaint."""
+    quiet = ("Waiting", str(world.recipe), "training", "scoring", "decoding", "[")
+    return [line for line in said.splitlines() if line.strip() and not line.startswith(quiet)]
+
+
+def that_fails(world: World, root: Path, training: int, scoring: int) -> World:
+    """A recipe whose loss is NaN with the one seed, and which cannot answer with the other."""
+    folder = small_recipe(root)
+    loss, answer, method = "100 * error.square()", "audio = torch.stack", (folder / "method.py").read_text()
+    assert method.count(loss) == method.count(answer) == 1
+    method = method.replace(loss, f"(float('nan') if self.settings.seed == {training} else 1) * {loss}")
+    method = method.replace(answer, f"1 / (self.settings.seed != {scoring}); {answer}")
+    (folder / "method.py").write_text(method)
+    return replace(world, recipe=folder)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_two_nodes_goes_on_behind_runs_that_fail(world: World, tmp_path: Path):
+    nodes = two_nodes(that_fails(world, tmp_path, 0, 1), tmp_path / "runs", tmp_path, "--seed", "0..2", "sweep")
+    said = [node.communicate(timeout=300) for node in nodes]
+    assert [run.config["seed"] for run in read_runs(tmp_path / "runs") if run.state == "finished"] == [2], said
+    assert nodes[0].returncode == 2 and "2 of 3 runs failed" in said[0][1] and "ZeroDivisionError" in said[0][1], said[0][1]
+    assert nodes[1].returncode == 2 and "1 of 3 runs failed" in said[1][1], said[1][1]
+
+
+@pytest.mark.slow
+def test_nobody_waits_for_a_first_rank_that_has_failed_alone(world: World, tmp_path: Path):
+    nodes = two_nodes(that_fails(world, tmp_path, 9, 0), tmp_path / "runs", tmp_path, "--seed", "0,1")
+    said = [node.communicate(timeout=300) for node in nodes]
+    assert nodes[0].returncode != 0 and "ZeroDivisionError" in said[0][1], said[0]
+    assert nodes[1].returncode == 2 and "The first rank has ended. See what it said there" in said[1][1], said[1]
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_ends_the_other_with_a_line(world: World, tmp_path: Path):
+    (tmp_path / "told").mkdir()
+    steps = ("--set", "train.first.steps=3000")
+    nodes = two_nodes(world, tmp_path / "runs", tmp_path / "told", *steps)
+    until_s = time.monotonic() + 120
+    while len(told(tmp_path / "told")) < 2 or min(map(len, told(tmp_path / "told"))) < 20:
+        assert time.monotonic() < until_s and all(node.poll() is None for node in nodes)
+        time.sleep(0.1)
+    nodes[1].kill()
+    _, said = nodes[0].communicate(timeout=100)
+    nodes[1].communicate()
+    assert nodes[0].returncode == 2, said
+    (line,) = lines(said, world)
+    assert line.startswith("sepbench: Small: a rank of another node has ended (") and "goes on where the run stopped." in line
 
 
 def test_a_node_that_waits_for_the_first_one_says_so_once_and_can_be_stopped(world: World, tmp_path: Path):
@@ -345,6 +405,14 @@ def test_on_nodes_each_command_starts_the_ranks_of_its_own():
         place_of(4, 2, {"MASTER_ADDR": "first", "MASTER_PORT": "2900"})
     with pytest.raises(UserError, match="wanted NODE_RANK from 0 to 1"):
         place_of(4, 2, {**env, "NODE_RANK": "2"})
+    for name, given in {"MASTER_PORT": "abc", "NODE_RANK": "x"}.items():
+        with pytest.raises(UserError, match=f"{name}={given}: wanted a whole number"):
+            place_of(4, 2, {**env, name: given})
+    for port in ("0", "99999", "-1"):
+        with pytest.raises(UserError, match=f"MASTER_PORT={port}: wanted a whole number from 1 to 65535"):
+            place_of(4, 2, {**env, "MASTER_PORT": port})
+    with pytest.raises(UserError, match="SLURM_NODELIST not set"):
+        place_of(4, 2, {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"})
 
 
 def test_torchrun_has_started_every_rank():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from sepbench.results_format import learns_from
 from sepbench.run_fit import fit, in_the_loop, learn, take_up
 from sepbench.run_identity import changed_options, folder_words, with_inner
 from sepbench.run_job import Job, Spread
-from sepbench.run_ranks import Place, check_devices, place_of, together
+from sepbench.run_ranks import Elsewhere, Place, check_devices, place_of, together
 from sepbench.run_weights import content, parameters, weights_hash
 from sepbench.run_workers import Workers
 from sepbench.scene import Row, Scene
@@ -93,7 +93,7 @@ def _help(method: Method, task: Task, job: Job, place: Place, again: bool, progr
     """What a rank that does not lead does, where somebody else has started it: train along, and leave the rest."""
     known = [job.folder / "fit.json", job.folder / "metrics.json"]
     if in_the_loop(job.config) and (again or not any(file.is_file() for file in known)):
-        with together(place, job, progress):
+        with suppress(Elsewhere), together(place, job, progress):
             learn(method, job.config, task, job.folder, SILENT, None)
     return job.folder
 
