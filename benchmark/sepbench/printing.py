@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def report(folders: Sequence[Path], results: Path) -> str:
         lines.append(f"Runs:    {len(runs)}, in {results}")
     else:
         lines += [line for run in runs for line in _next_steps(run)]
-    return "\n".join([*lines, f"All runs beside the published figures: sepbench table {results}{more}"])
+    return "\n".join([*lines, f"All runs beside the published figures: sepbench table {quote(str(results))}{more}"])
 
 
 def _next_steps(run: RunRecord) -> list[str]:
@@ -44,7 +45,7 @@ def _next_steps(run: RunRecord) -> list[str]:
     sounds = any((run.path / "audio").glob("estimate*"))  # some only say what sounds
     # separating files goes by class, and nobody can tell an oracle what a file holds
     if named and sounds and run.config["supervision"] != "oracle" and (run.path / "weights").is_dir():
-        lines.append(f"Use:     sepbench separate {run.path} YOUR_RECORDING.wav -o separated")
+        lines.append(f"Use:     sepbench separate {quote(str(run.path))} YOUR_RECORDING.wav -o separated")
     return lines
 
 
