@@ -71,7 +71,7 @@ class RayPool:
                 name=f"sepbench {run.name}"[:100],
             )  # fmt: skip
             self._runs[task.remote(self._parcel(run, begun is not None), self.attempts)] = run
-        except (UserError, OSError) as error:
+        except (UserError, OSError, self.ray.exceptions.RayError) as error:  # of Ray's, that its object store is full
             self._not_sent.append((run, Outcome(None, in_a_line(error))))
             self._let_go(run.id)
 
