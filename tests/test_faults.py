@@ -133,7 +133,9 @@ def test_a_checkpoint_that_does_not_fit_is_one_line_and_leaves_no_folder(
     assert list(tmp_path.iterdir()) == [stopped]
 
 
-@pytest.mark.parametrize("damage", [b"\xff\x00\x9c\x81", b"epoch,loss\n1,abc", b"epoch,loss\n1,2", b"", b"noise", b"epoch\n0,1,2\n"])
+@pytest.mark.parametrize(
+    "damage", [b"\xff\x00\x9c\x81", b"epoch,loss\n1,abc", b"epoch,loss\n1,2", b"", b"noise", b"epoch\n0,1,2\n"]
+)
 def test_a_damaged_history_is_one_line_and_without_its_folder_the_stage_begins_anew(tmp_path: Path, damage: bytes):
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path, new_network(), Line(0, 6))

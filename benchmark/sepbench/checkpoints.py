@@ -81,8 +81,8 @@ def check_fits(name: str, path: Path, network: Mapping[str, Any], epochs: int | 
     if other:
         has, wants = (sizes.get(other[0], "absent") for sizes in (theirs, ours))
         raise UserError(
-            f"Training {name}: {path} is of another network: its {other[0]} is {has}, wanted {wants}. Give the sizes and options of "
-            "the run that it is of, or begin anew."
+            f"Training {name}: {path} is of another network: its {other[0]} is {has}, wanted {wants}. Give the sizes and "
+            "options of the run that it is of, or begin anew."
         )
     done = found.get("epoch", -1) + 1
     if epochs is not None and done > epochs:
