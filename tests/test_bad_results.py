@@ -213,6 +213,15 @@ def test_figures_that_are_not_those_of_the_rows_are_named(place: Path, capsys: p
             assert command == "table" or whole.name in out
 
 
+def test_figures_that_are_gone_are_named(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole, damaged = two(place)
+    (damaged / "metrics.json").write_text("{}")
+    for command, _, lines, out in said(place, damaged, capsys):
+        if command in ("table", "ls"):
+            assert len(lines) == 1 and f"{damaged / 'metrics.json'}: holds no figures of test" in lines[0]
+            assert command == "table" or whole.name in out
+
+
 def test_a_run_that_never_had_rows_is_whole(place: Path) -> None:
     _, damaged = two(place)
     held = json.loads((damaged / "run.json").read_text())

@@ -151,6 +151,8 @@ def test_no_option_of_the_command_can_be_taken_by_a_recipe():
         (["run", "recipes/tiny", "--begin-with", ".", "--cluster", "local"], "no run there"),
         (["run", "recipes/tiny", "--seed", "4..0"], "4..0 ends before it begins"),
         (["run", "recipes/tiny", "--seed", "0..100000"], "100,001 seeds; 1,000 at most"),
+        (["run", "recipes/tiny", "--seed", "9" * 20], "wanted seeds from 0 to 4294967295"),
+        (["run", "recipes/tiny", "--seed", "4294967296"], "wanted seeds from 0 to 4294967295"),
         (["run", "recipes/tiny", "--seed", ""], "--seed '': wanted a whole number"),
         (["table", "nowhere"], "nowhere"),
         (["ls", "nowhere"], "nowhere"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,6 +103,56 @@ def test_another_run_begins_with_the_last_whole_epoch(world: World, tmp_path: Pa
     config["begun_with"] = {"run": str(run)}
     with pytest.raises(UserError, match="holds no checkpoints"):
         run_one(config, values, recipe, {"class_folders": str(world.sounds)}, tmp_path, False, "cpu", progress)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("train.second.epochs=1", "last.ckpt has 2 epochs behind it, and train.second.epochs is 1. Give 2 or more"),
+        ("sizes.hidden=9", "last.ckpt is of another network: its used.0.bias is [8], wanted [9]"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_line_and_leaves_no_folder(
+    world: World, tmp_path: Path, setting: str, said: str  # noqa: F811
+):
+    sets = ["train.second.epochs=3"]
+    with pytest.raises(KeyboardInterrupt):
+        world.go(tmp_path, Watched("training second", 7), sets=sets)
+    (stopped,) = tmp_path.iterdir()
+    recipe = load_recipe(world.recipe)
+    if setting.startswith("sizes"):  # of the stage under way, and not of the one that is through
+        shutil.rmtree(stopped / "checkpoints" / "first")
+        (stopped / "checkpoints" / "second").rename(stopped / "checkpoints" / "first")
+        for name in ("summary.json", "best.safetensors"):
+            (stopped / "checkpoints" / "first" / name).unlink(missing_ok=True)
+    config, values = recipe.resolve("quick", {}, [setting], corpus="class_folders")
+    config["begun_with"] = {"run": str(stopped)}
+    with pytest.raises(UserError) as error:
+        run_one(config, values, recipe, {"class_folders": str(world.sounds)}, tmp_path, False, "cpu", Watched())
+    assert said in str(error.value) and "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == [stopped]
+
+
+@pytest.mark.parametrize(
+    "damage", [b"\xff\x00\x9c\x81", b"epoch,loss\n1,abc", b"epoch,loss\n1,2", b"", b"noise", b"epoch\n0,1,2\n"]
+)
+def test_a_damaged_history_is_one_line_and_without_its_folder_the_stage_begins_anew(tmp_path: Path, damage: bytes):
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, new_network(), Line(0, 6))
+    file = tmp_path / "tiny" / "history.csv"
+    file.write_bytes(damage)
+    with pytest.raises(UserError) as error:
+        trained(tmp_path, new_network())
+    assert str(error.value).startswith(f"{file}: is damaged") and "remove its folder" in str(error.value)
+    shutil.rmtree(file.parent)
+    assert trained(tmp_path, new_network())["epochs"] == 4
+
+
+def test_an_epoch_is_said_to_be_kept_only_where_one_was_through(tmp_path: Path):
+    for at, kept in ((1, False), (4, True)):
+        with pytest.raises(UserError, match="the loss is nan") as error:
+            trained(tmp_path / f"{at}", new_network(), Poisoned(0, at))
+        assert ("--begin-with RUN" in str(error.value)) == kept
 
 
 # memory
@@ -291,6 +343,16 @@ def test_a_lock_says_which_process_has_it_and_on_which_machine(tmp_path: Path):
             FolderLock(tmp_path)
     finally:
         lock.release()
+
+
+def test_who_asks_whether_a_folder_is_locked_keeps_nobody_out(tmp_path: Path):
+    (tmp_path / ".lock").touch()
+    asking = os.open(tmp_path / ".lock", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    over = threading.Timer(0.1, os.close, [asking])
+    over.start()
+    FolderLock(tmp_path).release()
+    over.join()
 
 
 def command(world: World, results: Path, *more: str) -> subprocess.Popen:  # noqa: F811

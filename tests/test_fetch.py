@@ -373,6 +373,29 @@ def test_an_archive_that_lacks_what_was_wanted_is_told(server, tmp_path, monkeyp
     assert left(tmp_path) == ["ESC-50-33c8ce9e.zip"]
 
 
+def test_killed_before_the_archive_is_removed_the_next_call_removes_it(server, tmp_path, monkeypatch):
+    content = offer(server, tmp_path, monkeypatch)
+    packed = tmp_path / "ESC-50-33c8ce9e.zip"
+
+    unlink = Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.name == packed.name:
+            raise KeyboardInterrupt
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", killed)
+        patch.setattr(fetch.shutil, "rmtree", lambda *args, **how: None)
+        with pytest.raises(KeyboardInterrupt):
+            fetch.fetch(fetch.SOURCES["esc50"].archives[""], tmp_path / "mine", server.url, 5.0, QUIET)
+    assert packed.is_file() and (tmp_path / "mine" / "meta").is_dir()
+    code, out, _ = got(server, "esc50", tmp_path / "mine")
+    assert code == 0 and "nothing is fetched" in out and left(tmp_path) == ["mine"]
+    packed.write_bytes(content)  # an archive of one's own
+    assert got(server, "esc50", tmp_path / "mine")[0] == 0 and packed.is_file()
+
+
 def test_ctrl_c_leaves_the_part_alone_and_the_rest_is_fetched_later(server, tmp_path, monkeypatch):
     server.slowly_s = 0.3
     offer(server, tmp_path, monkeypatch)

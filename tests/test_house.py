@@ -51,7 +51,7 @@ USES = {
             "results", "tables", "report", "audit", "merge", "fetch", "sweep"},
 }
 ROOM_OF = {  # files that are one room together
-    "results_whole": "results", "results_rows": "results",
+    "results_whole": "results", "results_rows": "results", "results_arriving": "results",
     "results_format": "results", "results_checks": "results", "results_decisions": "results", "run_weights": "run",
     "run_fit": "run", "run_job": "run", "children": "run", "network": "run", "run_ranks": "run", "run_workers": "run",
     "cli_run": "cli", "clock": "training", "checkpoints": "training", "trust": "recipe",

@@ -28,6 +28,7 @@ from sepbench.run_weights import content
 from sepbench.scene import Estimate
 from sepbench.storage import FolderLock, write_json
 from sepbench.tasks.task import FirstScenes, build_task
+from test_cli import call
 from tones import tones
 
 REPO = Path(__file__).resolve().parents[1]
@@ -233,6 +234,22 @@ def test_a_finished_run_is_not_made_twice(sounds: Path, results: Path, whole: Pa
     assert go(sounds, results, progress) == whole
     assert (whole / "run.json").stat().st_mtime_ns == before and "--again" in progress.said[-1]
     assert not [bar for bar in progress.bars if bar.startswith(("training", "scoring"))]
+
+
+@pytest.mark.parametrize(("damage", "said"), [(None, "rows.parquet: is gone"), (100, "rows.parquet: cannot be read")])
+def test_a_finished_run_whose_rows_are_lost_is_told_and_not_said_to_be_finished(
+    sounds: Path, tmp_path: Path, whole: Path, damage: int | None, said: str
+):
+    file = shutil.copytree(whole, tmp_path / whole.name) / "rows.parquet"
+    held = file.read_bytes()
+    file.unlink()
+    if damage is not None:
+        file.write_bytes(held[:damage])
+    with pytest.raises(UserError, match=said) as error:
+        go(sounds, tmp_path)
+    assert "--again" in str(error.value) and "\n" not in str(error.value)
+    for command in ("table", "ls"):
+        assert "--again" in "".join(call(command, str(tmp_path))[1:])
 
 
 def test_again_runs_anew_and_ends_the_same(sounds: Path, tmp_path: Path, whole: Path):

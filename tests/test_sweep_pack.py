@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import signal
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from sepbench import results_arriving
 from sepbench.errors import UserError
 from sepbench.results import RunFolder, read_runs, run_id
+from sepbench.results_arriving import recover
 from sepbench.storage import FolderLock, locked
-from sepbench.sweep_pack import packed, recover, unpack
+from sepbench.sweep_pack import packed, unpack
 from test_cli import call
 from test_results import CONFIG, FACTS, rows
 from test_sweep import recipe_that, states, words
@@ -118,6 +122,58 @@ def test_what_arrives_just_now_is_left_alone(tmp_path: Path):
         recover(tmp_path)
         assert not (tmp_path / f".arriving-{name}").exists()
     assert (tmp_path / "b").is_dir()  # its old one had made room, so the new one was whole
+
+
+def test_a_plain_run_takes_what_was_arriving_whole_as_its_receiver_was_killed(tmp_path: Path):
+    recipe = recipe_that(tmp_path / "tiny", "pass")
+    line = words(recipe, results=tmp_path / "runs")
+    assert call("run", *line)[0] == 0
+    (run,) = read_runs(tmp_path / "runs")
+    before, building = content(run.path), tmp_path / f"runs/.arriving-{run.path.name}"
+    (building / "old").mkdir(parents=True)
+    run.path.rename(building / "new")
+    code, _, err = call("run", *line)
+    assert code == 0 and "is finished" in err and content(run.path) == before and not building.exists()
+
+
+def test_nobody_receives_a_run_while_its_arrival_is_ended(tmp_path: Path, monkeypatch):
+    for name, of in (("a", "a"), ("b", ".arriving-b/old"), ("c", "c")):
+        (tmp_path / f".arriving-{name}/new").mkdir(parents=True)
+        if name != "c":  # of which nothing had been there
+            (tmp_path / of).mkdir()
+        held = []
+
+        def clear(building: Path, place: Path, of: str = of, held: list = held) -> None:
+            held.append(locked(tmp_path / of))
+            shutil.rmtree(building)
+
+        monkeypatch.setattr(results_arriving, "clear", clear)
+        recover(tmp_path)
+        assert held == [True]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+
+
+@pytest.mark.parametrize("name", ["../beside.txt", "/absolute.txt", "a/../../beside.txt"])
+def test_what_leads_out_of_its_folder_is_not_unpacked(tmp_path: Path, name: str):
+    data = tar(name, tarfile.REGTYPE)
+    with pytest.raises(UserError, match="leads out of its folder"):
+        unpack(data, tmp_path / "runs" / "a")
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_only_files_are_unpacked(tmp_path: Path, kind: bytes):
+    with pytest.raises(UserError, match="is no file"):
+        unpack(tar("a", kind), tmp_path / "runs" / "a")
+    assert [path.name for path in tmp_path.rglob("*")] == ["runs"]
+
+
+def tar(name: str, kind: bytes) -> bytes:
+    buffer, member = io.BytesIO(), tarfile.TarInfo(name)
+    member.type, member.linkname = kind, "/etc/hostname"
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.addfile(member)
+    return buffer.getvalue()
 
 
 def test_who_holds_the_lock_of_a_folder_may_replace_it_and_takes_no_other_lock_away(tmp_path: Path):

@@ -12,9 +12,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ from sepbench.recipe import load_recipe
 from sepbench.results import read_runs
 from sepbench.sweep_pack import arrays_of, digests, install, packed, unpack
 from sepbench.sweep_plan import Asked, Planner
+from sepbench.sweep_ray import RayPool
 from sepbench.sweep_ray_address import prepare
 from sepbench.sweep_ray_node import carry_out, forget, package_hash
 from sepbench.sweep_spec import How, spec_of
@@ -138,6 +141,26 @@ def test_without_a_cluster_it_is_said_how_to_start_one(repo: Path, tmp_path: Pat
     line = words(str(repo / "baselines/mixture"), results=tmp_path / "runs")
     code, _, err = call("run", *line, "--cluster", "auto")
     assert code == 2 and "--cluster auto: no cluster was found. Start one with `ray start --head`" in err.splitlines()[-1]
+
+
+def test_a_run_that_the_object_store_has_no_room_for_is_a_line_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Full(Exception):
+        """As Ray raises it."""
+
+    def parcel(*of: object) -> None:
+        raise Full("\x1b[36mThe object store\n is full.\x1b[39m")
+
+    task = SimpleNamespace(options=lambda **how: SimpleNamespace(remote=None))
+    pool = RayPool.__new__(RayPool)  # which no cluster is asked for
+    pool.ray = SimpleNamespace(exceptions=SimpleNamespace(RayError=Full), remote=lambda each: task)
+    pool.how, pool.threads, pool.gpus = How({}, tmp_path, "cpu", 1, False), 1, 0.0
+    pool._runs, pool._not_sent, pool._locks = {}, deque(), {}
+    monkeypatch.setattr(RayPool, "_parcel", parcel)
+    run = SimpleNamespace(id="tiny-0", name="seed=0", state="missing", why="")
+    pool.submit(run)
+    ended, outcome = pool.wait()
+    assert ended is run and outcome.folder is None and "Full: The object store is full." in outcome.said
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import pickle
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,46 @@ def to_go_on_from(folder: Path, say: Callable[[str], None]) -> Path | None:
         say(f"{folder / LAST}: is damaged; training goes on from {BEST}, the epoch that had done best.")
         return folder / BEST
     return folder / LAST
+
+
+def check_fits(name: str, path: Path, network: Mapping[str, Any], epochs: int | None) -> None:
+    """UserError where a training of `epochs` (None: by the clock) cannot go on from the checkpoint `path`, or it is of a network
+    with other tensors than `network` has. So it may be where a run begins with another one's checkpoint.
+    """
+    found = read_checkpoint(path)
+    theirs = {key.removeprefix("network."): list(value.shape) for key, value in found["state_dict"].items()}
+    ours = {key: list(value.shape) for key, value in network.items()}
+    other = [key for key in sorted({*ours, *theirs}) if ours.get(key) != theirs.get(key)]
+    if other:
+        has, wants = (sizes.get(other[0], "absent") for sizes in (theirs, ours))
+        raise UserError(
+            f"Training {name}: {path} is of another network: its {other[0]} is {has}, wanted {wants}. Give the sizes and "
+            "options of the run that it is of, or begin anew."
+        )
+    done = found.get("epoch", -1) + 1
+    if epochs is not None and done > epochs:
+        raise UserError(
+            f"Training {name}: {path} has {done} epochs behind it, and train.{name}.epochs is {epochs}. Give {done} or more with "
+            f"--set train.{name}.epochs=N, or begin anew."
+        )
+
+
+def history_rows(file: Path) -> list[dict[str, float]]:
+    """A row per epoch of a history.csv; none where there is no file. UserError naming it where it is damaged."""
+    if not file.is_file():
+        return []
+    try:
+        with file.open(newline="", encoding="utf-8") as lines:
+            rows = [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+        whole = bool(rows) and all(math.isfinite(row[name]) for row in rows for name in ("epoch", "step", "seconds"))
+    except (OSError, ValueError, TypeError, KeyError, csv.Error):
+        whole = False
+    if not whole:
+        raise UserError(
+            f"{file}: is damaged, so nobody knows how far the training was. Restore it, or remove its folder: this stage then "
+            "starts again from its beginning."
+        )
+    return rows
 
 
 def _is_bare_pickle(path: Path) -> bool:

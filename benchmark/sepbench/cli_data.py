@@ -139,7 +139,7 @@ def fetch(name: str, folder: Path | None, room: str | None, agree: bool, mirror:
 
     Stopped or broken off, the same command goes on where it was. Fetched before, there is nothing to do.
     """
-    from sepbench.fetch import SOURCES, archive_of, is_there
+    from sepbench.fetch import SOURCES, archive_of, clear, is_there
     from sepbench.fetch import fetch as fetched
     from sepbench.progress import make_progress
 
@@ -148,6 +148,7 @@ def fetch(name: str, folder: Path | None, room: str | None, agree: bool, mirror:
     source, archive = SOURCES[name], archive_of(name, room)
     folder = folder or Path("data") / name
     if is_there(archive, folder):
+        clear(archive, folder)
         click.echo(f"{source.title} is there already: nothing is fetched.")
     else:
         _show_licence(source, archive, agree)

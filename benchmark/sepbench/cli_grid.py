@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sepbench.results_arriving import recover
 from sepbench.sweep import InTurn, Pool, pool_for, prepare, run_all
 from sepbench.sweep_plan import STALE, Asked, PlannedRun, Planner, plan_table, to_do
 from sepbench.sweep_spec import How, Outcome
@@ -29,6 +30,7 @@ def one(asked: Asked, common: Common) -> list[Path]:
     from sepbench.run import Spread, run_one
 
     given = common.given
+    recover(given["results"])
     with common.the_rest_goes_on(asked.recipe):
         again = given["again"] or (given["stale"] and any(run.state == STALE for run in _plan([asked], common)))
         return [
@@ -46,6 +48,7 @@ def many(asked: Sequence[Asked], common: Common, each: bool = False) -> list[Pat
     `each`: a run that fails stops no other; else, in turn, it stops its recipe's.
     """
     given, progress = common.given, common.progress
+    recover(given["results"])
     plan = _plan(asked, common)
     if not plan:
         return []

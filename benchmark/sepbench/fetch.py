@@ -121,20 +121,37 @@ def fetch(archive: Archive, folder: Path, mirror: str | None, stall_s: float, pr
     lock = FolderLock(work, f"fetching into {work.name or work}")
     try:
         if is_there(archive, folder):  # another process may have put it there
+            clear(archive, folder)
             return
         _check_room(archive, work)
         url = f"{mirror.rstrip('/')}/{archive.file}" if mirror else archive.url
         packed = download(url, work / archive.file, archive.checksum, archive.n_bytes, stall_s, progress)
-        unpacking = work / f".{place.name}.unpacking"
+        unpacking = _unpacking(archive, folder)
         shutil.rmtree(unpacking, ignore_errors=True)
         try:
             unpack(packed, unpacking, progress)
             _put(unpacking / archive.holds, place, archive, packed)
+            packed.unlink(missing_ok=True)  # before `unpacking` goes, by which `clear` knows whose it is
         finally:
             shutil.rmtree(unpacking, ignore_errors=True)
-        packed.unlink()
     finally:
         lock.release()
+
+
+def clear(archive: Archive, folder: Path) -> None:
+    """Of a corpus that is there, remove what a fetch that was killed as it ended has left. An archive of one's own stays."""
+    unpacking = _unpacking(archive, folder)
+    if unpacking.is_dir():
+        try:
+            (unpacking.parent / archive.file).unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"{unpacking.parent / archive.file}: cannot be removed: {error.strerror}. Remove it.") from None
+        shutil.rmtree(unpacking, ignore_errors=True)
+
+
+def _unpacking(archive: Archive, folder: Path) -> Path:
+    place = (folder / archive.becomes).absolute()
+    return place.parent / f".{place.name}.unpacking"
 
 
 def _check_room(archive: Archive, work: Path) -> None:

@@ -26,6 +26,7 @@ from sepbench.options import (
 from sepbench.options_recipe import BudgetValue
 
 MOST_SEEDS = 1000
+LARGEST_SEED = 2**32 - 1  # as the generators of numpy and lightning have it
 
 
 class Seeds(click.ParamType):
@@ -45,6 +46,8 @@ class Seeds(click.ParamType):
             first, last = int(match[1]), int(match[2] or match[1])
             if last < first:
                 raise UserError(f"--seed {value}: {part.strip()} ends before it begins. Turn it round.")
+            if last > LARGEST_SEED:
+                raise UserError(f"--seed {value}: wanted seeds from 0 to {LARGEST_SEED}. Give smaller ones.")
             if last - first >= MOST_SEEDS:
                 raise UserError(f"--seed {value}: {last - first + 1:,} seeds; {MOST_SEEDS:,} at most, in one range.")
             found += range(first, last + 1)

@@ -81,7 +81,8 @@ def row_parts(folder: Path) -> Iterator[pa.Table]:
     """The rows of a finished run as they lie on disk, a row group at a time, text as codes. Raises as `read_rows` does."""
     file = Path(folder) / "rows.parquet"
     if not file.exists():
-        raise UserError(f"{folder}: holds no rows (no rows.parquet). Name a finished run that was scored.")
+        raise UserError(f"{folder}: holds no rows (no rows.parquet). Name a finished run that was scored, or run its recipe anew "
+                        "with --again.")  # fmt: skip
     for part in _row_groups(file):
         check_rows(file, part)
         yield part
@@ -232,6 +233,17 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         )
 
 
+def check_readable(folder: Path) -> None:
+    """UserError where the rows of a run that was scored are gone or cut short; damage within is found by who reads them."""
+    import pyarrow.parquet as pq
+
+    file = folder / "rows.parquet"
+    if not file.is_file():
+        raise UserError(f"{file}: is gone, though the run is finished. Restore it, or run its recipe anew with --again.")
+    with _readable(file):
+        pq.ParquetFile(file).close()
+
+
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
     """UserError naming the file where what reads it here cannot."""
@@ -239,7 +251,7 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, NotImplementedError, KeyError, MemoryError) as error:  # as Arrow's errors are all called
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UserError(f"{path}: cannot be read: {reason}. Remove it and run again, or restore it.") from error
+        raise UserError(f"{path}: cannot be read: {reason}. Restore it, or run its recipe anew with --again.") from error
 
 
 def _schema() -> pa.Schema:

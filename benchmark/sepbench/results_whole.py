@@ -41,9 +41,15 @@ def whole_runs(root: Path, passed_over: list[str], trials: bool = False) -> list
 
 
 def _check_figures(run: RunRecord) -> None:
-    """UserError where a mean in metrics.json is not that of the rows. Pooled figures have no rows of their own name."""
+    """UserError where a mean in metrics.json is not that of the rows, or a whole split is not there.
+
+    Pooled figures have no rows of their own name.
+    """
     held = _means(run)
     for (split, name), mean in row_means(run.path).items():
+        if split not in run.metrics:
+            raise UserError(f"{run.path / 'metrics.json'}: holds no figures of {split}, though there are rows of it beside it. "
+                            f"{REMEDY}")  # fmt: skip
         told = held.get((split, run.renamed.get(name, name)))
         if told is not None and not abs(told - mean) <= SAME * max(1.0, abs(mean)):
             raise UserError(f"{run.path / 'metrics.json'}: {split}.{name} is {told:.6g}, by the rows beside it "

@@ -28,9 +28,11 @@ from sepbench.provenance import provenance
 from sepbench.ranks import Ranks
 from sepbench.recipe import Recipe, build, load_recipe
 from sepbench.results import RunFolder, RunRecord, read_runs, run_id
+from sepbench.results_arriving import recover
 from sepbench.results_decisions import Decisions
 from sepbench.results_format import learns_from
-from sepbench.run_fit import fit, in_the_loop, learn, take_up
+from sepbench.results_rows import check_readable
+from sepbench.run_fit import fit, has_learnt, in_the_loop, learn, take_up
 from sepbench.run_identity import changed_options, folder_words, with_inner
 from sepbench.run_job import Job, Spread
 from sepbench.run_ranks import Elsewhere, Place, check_devices, place_of, together
@@ -71,7 +73,7 @@ def run_one(
     with _open(config, options, recipe, task, results, again, ranks=place.ranks, chunk=spread.chunk) as folder:
         wall_s = {"data": time.perf_counter() - began_s}
         if _is_wanted(folder, progress):
-            with _nothing_left_of_what_never_began(folder.path):
+            with _nothing_left_of_what_never_began(config, folder.path):
                 take_up(config, folder.path)
                 cost = fit(method, config, task, folder.path, wall_s, progress, together(place, job, progress))
             learnt = replace(job, weights=folder.path / "weights" if learns_from(config) else None)
@@ -131,19 +133,21 @@ def test_run(
 
 
 @contextmanager
-def _nothing_left_of_what_never_began(folder: Path) -> Iterator[None]:
+def _nothing_left_of_what_never_began(config: Mapping[str, Any], folder: Path) -> Iterator[None]:
     """Where settings are refused before the first epoch is through, no folder says that a run was interrupted."""
     try:
         yield
     except UserError:
-        if not any(file.is_file() for file in (folder / "checkpoints").rglob("*")) and not (folder / "fit.json").is_file():
+        if not has_learnt(config, folder):
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
 def _is_wanted(folder: RunFolder, progress: Any) -> bool:
-    """Whether there is anything to do; it is said where there is not."""
+    """Whether there is anything to do; it is said where there is not. UserError where what it had scored is gone or damaged."""
     if folder.state == "finished":
+        if "score" in (folder.run.get("wall_s") or {}):
+            check_readable(folder.path)
         progress.say(f"{folder.id} is finished; --again runs it anew.")
     return folder.state != "finished"
 
@@ -190,6 +194,7 @@ def _open(
 ) -> RunFolder:  # fmt: skip
     changed = changed_options(config, options, recipe)
     path = results / run_id(config, changed)
+    recover(results)  # what was arriving when its receiver was killed may be this run
     if again and path.is_dir():
         _empty(path)
     seeds = {"run": config["seed"], "scenes": config["task"]["scenes"]["seed"]}

@@ -89,6 +89,19 @@ def take_up(config: Mapping[str, Any], folder: Path) -> None:
     building.rename(folder / "checkpoints")
 
 
+def has_learnt(config: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a run has kept anything that it learnt itself, beside what it has taken up from the run that it began with."""
+    begun = config.get("begun_with")
+    taken = _stamps(Path(begun["run"]) / "checkpoints") if begun else set()
+    return (folder / "fit.json").is_file() or not _stamps(folder / "checkpoints") <= taken
+
+
+def _stamps(folder: Path) -> set[tuple[str, int, int]]:
+    """Of each file its name, size and time of change, which copies keep."""
+    files = ((path, path.stat()) for path in folder.rglob("*") if path.is_file())
+    return {(str(path.relative_to(folder)), held.st_size, held.st_mtime_ns) for path, held in files}
+
+
 def in_the_loop(config: Mapping[str, Any]) -> bool:
     """Whether a stage of the run is trained by `sepbench.training.train`, which alone can share it out."""
     if learns_from(config) is None:

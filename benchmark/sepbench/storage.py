@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,7 @@ from typing import IO, Any
 from sepbench.errors import UserError
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}")  # as `write_bytes` names what it has not finished
+ASKING_S = 0.5  # who asks whether a folder is locked holds its lock for a moment; who wants it asks again for so long
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -125,6 +127,7 @@ class FolderLock:
         import fcntl
 
         self.path = folder / self.NAME
+        until_s = time.monotonic() + ASKING_S
         while True:
             try:
                 self.handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -135,6 +138,9 @@ class FolderLock:
             except OSError as error:
                 owner = _owner(os.read(self.handle, 300).decode(errors="replace").split())
                 os.close(self.handle)
+                if time.monotonic() < until_s:
+                    time.sleep(0.01)
+                    continue
                 raise UserError(
                     f"{folder}: process {owner} is {doing}. Wait for it to end, or stop it, and start again."
                 ) from error

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from sepbench.errors import in_a_line
 from sepbench.progress import clock_words
+from sepbench.results_arriving import recover
 from sepbench.storage import read_json
-from sepbench.sweep_pack import recover
 from sepbench.sweep_plan import PlannedRun
 from sepbench.sweep_spec import How, Outcome
 

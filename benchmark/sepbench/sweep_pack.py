@@ -8,7 +8,6 @@ import os
 import shutil
 import tarfile
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,9 +15,9 @@ from uuid import uuid4
 import numpy as np
 
 from sepbench.errors import UserError
-from sepbench.storage import FolderLock, locked
+from sepbench.results_arriving import ARRIVING, clear
+from sepbench.storage import FolderLock
 
-ARRIVING = ".arriving-"  # hidden: nobody reads it as a run
 NOT_SENT = (FolderLock.NAME, "checkpoints", "__pycache__")
 
 
@@ -40,13 +39,9 @@ def unpack(data: bytes, place: Path) -> None:
     """
     building = place.with_name(f"{ARRIVING}{place.name}")
     try:
-        _clear(building, place)
+        clear(building, place)
         (building / "new").mkdir(parents=True)
-        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-            archive.extractall(building / "new", filter="data")
-        for path in filter(Path.is_file, (building / "new").rglob("*")):
-            with path.open("rb") as file:
-                os.fsync(file.fileno())  # else a power cut may leave a finished run with empty files
+        _extract(data, building / "new")
         if place.exists():
             os.rename(place, building / "old")
         os.rename(building / "new", place)
@@ -57,23 +52,24 @@ def unpack(data: bytes, place: Path) -> None:
             os.rename(building / "old", place)
         raise UserError(f"{place}: cannot be written ({error.strerror or error}). Choose a folder you may write.") from error
     finally:
-        _clear(building, place)
+        clear(building, place)
 
 
-def recover(results: Path) -> None:
-    """End what unpackings that were killed have left in `results`. A run whose lock is held is arriving now, and left alone."""
-    for building in results.glob(f"{ARRIVING}*"):
-        place = results / building.name.removeprefix(ARRIVING)
-        if not locked(place) and not locked(building / "old"):  # in this order: the lock goes from the one to the other
-            with suppress(OSError):  # another process may recover them at the same time
-                _clear(building, place)
-
-
-def _clear(building: Path, place: Path) -> None:
-    """Remove it, but for what was whole: that was so when the old run had made room and the new one was not yet in its place."""
-    if (building / "old").exists() and not place.exists():
-        os.rename(building / "new", place)
-    shutil.rmtree(building, ignore_errors=True)
+def _extract(data: bytes, folder: Path) -> None:
+    """Write the files of a tar archive into `folder`. UserError where it holds anything but files, or one that leads out."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            name = Path(member.name)
+            file = archive.extractfile(member) if member.isreg() else None
+            if file is None or name.is_absolute() or ".." in name.parts:
+                raise UserError(f"'{member.name}' arrived, which is no file or leads out of its folder. Nothing of it is kept.")
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with (folder / name).open("xb") as to:
+                shutil.copyfileobj(file, to)
+                to.flush()
+                os.fsync(to.fileno())  # else a power cut may leave a finished run with empty files
+            os.chmod(folder / name, 0o600 | (member.mode & 0o755))
+            os.utime(folder / name, (member.mtime, member.mtime))
 
 
 def arrays_of(folder: Path) -> dict[str, np.ndarray]:

@@ -71,8 +71,8 @@ class RayPool:
                 name=f"sepbench {run.name}"[:100],
             )  # fmt: skip
             self._runs[task.remote(self._parcel(run, begun is not None), self.attempts)] = run
-        except (UserError, OSError) as error:
-            self._not_sent.append((run, Outcome(None, in_a_line(error))))
+        except (UserError, OSError, self.ray.exceptions.RayError) as error:  # of Ray's, that its object store is full
+            self._not_sent.append((run, Outcome(None, _plain(error))))
             self._let_go(run.id)
 
     def wait(self) -> tuple[PlannedRun, Outcome]:
@@ -125,8 +125,7 @@ class RayPool:
         try:
             answer = self.ray.get(ref)
         except self.ray.exceptions.RayError as error:  # its node or process died more often than it is tried
-            said = re.sub(r"\x1b\[[0-9;]*m", "", in_a_line(error))[:300]
-            return Outcome(None, said, retried=self._retried(run))
+            return Outcome(None, _plain(error), retried=self._retried(run))
         if not answer["folder"]:
             return Outcome(None, answer["said"], answer["seconds"], retried=self._retried(run))
         place = self.how.results / run.id
@@ -214,6 +213,12 @@ class RayPool:
                 there = NodeAffinitySchedulingStrategy(node, soft=False)
                 sent.append(self.ray.remote(forget).options(num_cpus=0, scheduling_strategy=there, max_retries=0).remote(places))
         self.ray.wait(sent, num_returns=len(sent), timeout=FORGET_S) if sent else None
+
+
+def _plain(error: Exception) -> str:
+    """What went wrong in a line, without the colours that Ray gives its words."""
+    said = re.sub(r"\x1b\[[0-9;]*m", "", in_a_line(error))
+    return said if isinstance(error, UserError) else said[:300]
 
 
 class Attempts:

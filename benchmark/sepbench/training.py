@@ -41,7 +41,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from sepbench.blocks.weights import keep, recall
-from sepbench.checkpoints import BEST, LAST, read_checkpoint, to_go_on_from
+from sepbench.checkpoints import BEST, LAST, check_fits, history_rows, read_checkpoint, to_go_on_from
 from sepbench.clock import Clock
 from sepbench.errors import UserError, memory_told
 from sepbench.method import Batch, WeakBatch, batch_share
@@ -108,6 +108,8 @@ def train(
         judged_by = DataLoader(_Valid(valid, schedule), batch_size=None)
         lower = f"Lower train.{name}.batch, which is {schedule.batch}: --set train.{name}.batch=N."
         begun = agreed(to_go_on_from(place, progress.say))
+        if begun is not None:
+            check_fits(name, begun, network.state_dict(), None if timed else schedule.epochs)
         with memory_told(f"Training {name}", lower):
             _fit(trainer, _Crank(place, network, loss, schedule, source), learned_from, judged_by, begun)
     wait_for_all()
@@ -183,7 +185,7 @@ class _Crank(lightning.LightningModule):
             its = f"{losses['loss'].item()}" if here().rank in ranks else f"not finite on rank {ranks[0]}"
             raise UserError(
                 f"Training {self.name}: the loss is {its} at step {self.global_step}, on "
-                f"{self.source.told(index)} {_lower_the_rate(self.name)}"
+                f"{self.source.told(index)} {_lower_the_rate(self.place)}"
             )
         self.log_dict(
             {f"train_{key}": value.detach() for key, value in losses.items()},
@@ -360,7 +362,7 @@ class _History(Callback):
 
     def __init__(self, name: str, file: Path, bar: Any, schedule: Schedule, source: _Scenes, clock: Clock):
         self.name, self.file, self.bar, self.schedule, self.source, self.clock = name, file, bar, schedule, source, clock
-        self._take_up(agreed(_rows(file)))
+        self._take_up(agreed(history_rows(file)))
 
     def _take_up(self, rows: list[dict[str, float]]) -> None:
         self.rows = rows
@@ -394,7 +396,7 @@ class _History(Callback):
         if not math.isfinite(judged):  # told before the weights that it is of are kept
             raise UserError(
                 f"Training {self.name}: the validation loss is {judged} after step {trainer.global_step}. "
-                + _lower_the_rate(self.name)
+                + _lower_the_rate(self.file.parent)
             )
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         figures = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
@@ -452,18 +454,11 @@ def _at_rate(checkpoint: dict[str, Any], rate: float) -> None:
             state |= {name: [times * each for each in state[name]] for name in ("base_lrs", "_last_lr") if name in state}
 
 
-def _lower_the_rate(name: str) -> str:
-    return (
-        f"Lower the learning rate with --set train.{name}.lr=..., or clip gradients: train.{name}.clip_norm=1. The last whole "
-        "epoch is kept: --begin-with RUN goes on from it."
-    )
-
-
-def _rows(file: Path) -> list[dict[str, float]]:
-    if not file.is_file():
-        return []
-    with file.open(newline="", encoding="utf-8") as lines:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(lines)]
+def _lower_the_rate(place: Path) -> str:
+    """What to do; of an epoch that is kept only where one was through, in the stage of the folder `place` or one before it."""
+    name, kept = place.name, any(place.parent.glob("*/*.ckpt"))
+    goes_on = " The last whole epoch is kept: --begin-with RUN goes on from it." if kept else ""
+    return f"Lower the learning rate with --set train.{name}.lr=..., or clip gradients: train.{name}.clip_norm=1.{goes_on}"
 
 
 def _quiet() -> None:
