@@ -128,7 +128,8 @@ class RayPool:
             said = re.sub(r"\x1b\[[0-9;]*m", "", in_a_line(error))[:300]
             return Outcome(None, said, retried=self._retried(run))
         if not answer["folder"]:
-            return Outcome(None, answer["said"], answer["seconds"], retried=self._retried(run))
+            refused = answer.get("refused", False)
+            return Outcome(None, answer["said"], answer["seconds"], refused=refused, retried=self._retried(run))
         place = self.how.results / run.id
         try:
             unpack(answer["folder"], place)
