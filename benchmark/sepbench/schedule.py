@@ -19,7 +19,7 @@ OF_A_BUDGET = "seconds"  # the field that no recipe.yaml sets
 
 
 def precision_on(device: torch.device, wanted: str) -> str:
-    """32, bf16 or fp16: what `wanted` is on this device. UserError for fp16 without a GPU, which has no arithmetic for it."""
+    """32, bf16 or fp16: what `wanted` is on this device. SettingsRefused for fp16 without a GPU, which has no arithmetic for it."""
     if wanted == "auto":
         if device.type == "cuda":
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
@@ -81,7 +81,7 @@ class Schedule:
 
     @classmethod
     def of(cls, stage: str, settings: Any) -> Schedule:
-        """The settings train.<stage> of a recipe. UserError for a key that there is not, or lacks, or a wrong value."""
+        """The settings train.<stage> of a recipe. SettingsRefused for a key that there is not, or lacks, or a wrong value."""
         known = [each.name for each in fields(cls) if each.name != OF_A_BUDGET]
         given = vars(settings) if hasattr(settings, "__dict__") else {}
         for name in given:
@@ -128,7 +128,7 @@ def within(budget: Budget | None, schedules: Mapping[str, Schedule], beside: int
 
     Scenes: `beside` are drawn outside the stages, which share the rest in proportion to what they declare, fewer or more.
     Minutes: each stage is given its share of them in seconds, by `share` or else by its scenes; its rate follows the clock.
-    UserError where the scenes are too few for a step of each, or where one stage has a share and another has none.
+    SettingsRefused where the scenes are too few for a step of each, or where one stage has a share and another has none.
     """
     if budget is None or not schedules:
         return dict(schedules)
@@ -156,8 +156,10 @@ def _shares(schedules: Mapping[str, Schedule]) -> dict[str, float]:
 
 
 def check_sizes(sizes: Any) -> None:
-    """UserError where one of a network's sizes is not 1 or more; where it is no whole number, above 0."""
+    """SettingsRefused where one of a network's sizes is not 1 or more; where it is no whole number, above 0."""
     for name, size in vars(sizes).items():
         for each in size if isinstance(size, (tuple, list)) else [size]:
             if each <= 0 or (isinstance(each, int) and each < 1):
-                raise SettingsRefused(f"sizes.{name} is {each}; wanted {'1 or more' if isinstance(each, int) else 'more than 0'}.")
+                raise SettingsRefused(
+                    f"sizes.{name} is {each}; wanted {'1 or more' if isinstance(each, int) else 'more than 0'}."
+                )
