@@ -305,6 +305,18 @@ def test_a_damaged_journal_is_told_of_in_a_line_and_stays_as_it_is(tmp_path: Pat
     assert (journal.read_bytes() if journal.is_file() else b"") == before
 
 
+def test_a_run_of_another_recipe_is_refused_before_the_first_trial_begins_with_it(tmp_path: Path):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    other = words(recipe_in(tmp_path / "other"), results=tmp_path / "runs")
+    assert call("run", *other, *ENOUGH)[0] == 0
+    (run,) = read_runs(tmp_path / "runs")
+    line = [*words(recipe_in(tmp_path / "tiny"), results=tmp_path / "runs"), *ENOUGH, "--search", "random"]
+    said = refused("sweep", *line, "--begin-with", str(run.path))
+    assert "is a run of" in said and "trial" not in said
+    (journal,) = tmp_path.rglob("study.journal")
+    assert b'"draw"' not in journal.read_bytes()
+
+
 def test_the_metric_that_help_says_is_the_default_can_be_given():
     (shown,) = re.findall(r"validation\s+scenes\.\s+\[default:\s+(\S+)\]", call("sweep", "--help")[1])
     assert checked_metric(shown) == shown

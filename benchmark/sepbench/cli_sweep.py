@@ -72,6 +72,7 @@ def sweep(ctx: click.Context, **given: Any) -> None:
 def _search(common: Common) -> None:
     """Carry out the trials that are left, print all of them and the command that tests the best."""
     from sepbench.cli_grid import how_of
+    from sepbench.run_fit import to_begin_with
     from sepbench.sweep import pool_for, prepare, run_all
     from sepbench.sweep_search import Search
     from sepbench.tables_format import render
@@ -85,6 +86,8 @@ def _search(common: Common) -> None:
         search = Search(folder, wanted, _planner(common, folder), pool.at_a_time, common.progress)
         try:
             left = max(0, wanted.trials - search.n_ended)
+            if left and wanted.base.get("begun_with"):
+                to_begin_with(wanted.base)
             common.progress.say(_begins(wanted, folder, search.n_ended))
             pool.room = min(pool.room, pool.at_a_time)  # each trial is to learn from those that have ended
             runs = search.runs()

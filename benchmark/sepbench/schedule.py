@@ -19,7 +19,7 @@ OF_A_BUDGET = "seconds"  # the field that no recipe.yaml sets
 
 
 def precision_on(device: torch.device, wanted: str) -> str:
-    """32, bf16 or fp16: what `wanted` is on this device. SettingsRefused for fp16 without a GPU, which has no arithmetic for it."""
+    """32, bf16 or fp16: what `wanted` is on this device. SettingsRefused for fp16 without a GPU, which cannot count in it."""
     if wanted == "auto":
         if device.type == "cuda":
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
