@@ -15,16 +15,19 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from sepbench.errors import UserError
+from sepbench.errors import SettingsRefused, UserError, memory_told
 from sepbench.progress import SILENT
 from sepbench.ranges import Dimension, Range
 from sepbench.recipe import load_recipe
 from sepbench.results import read_runs
+from sepbench.schedule import Schedule
 from sepbench.sweep_plan import PlannedRun
-from sepbench.sweep_search import Search, Wanted
+from sepbench.sweep_search import Search, Wanted, checked_metric, n_there
 from sepbench.sweep_spec import Outcome
+from sepbench.training import _Crank
 from test_cli import RECIPE, call, refused
 from test_faults import children_of
 from test_run_several import recipe_at
@@ -147,8 +150,10 @@ def trained(values: Mapping[str, float]) -> float:
     return -10 * (values["share"] - 1.3) ** 2 - (math.log10(values["train.lr"]) + 3) ** 2
 
 
-def searched(folder: Path, kind: str, trials: int, seed: int = 0, stops: Collection[int] = ()) -> list[tuple[float, dict]]:
-    """All trials of a search over made-up runs, as drawn: (figure, values). Stopped at each of `stops`, and begun anew."""
+def searched(
+    folder: Path, kind: str, trials: int, seed: int = 0, stops: Collection[int] = (), fails: Collection[int] = ()
+) -> list[tuple[float, dict]]:  # fmt: skip
+    """All trials of a search over made-up runs, as drawn: (figure, values). Stopped at `stops`, failed at `fails`, begun anew."""
     n_begun, runs, finished = 0, {}, set()
 
     def plan(values: Mapping[str, float], name: str) -> PlannedRun:
@@ -164,17 +169,169 @@ def searched(folder: Path, kind: str, trials: int, seed: int = 0, stops: Collect
             n_begun += 1
             if n_begun in stops:
                 break
+            if n_begun in fails:
+                search.done(run, Outcome(None, "its process was killed by SIGKILL"))
+                continue
             place, values = runs[run.id]
             assert run.id not in finished
             finished.add(run.id)
             place.mkdir(parents=True)
             (place / "metrics.json").write_text(json.dumps({"valid": {"snr": {"all": {"mean": trained(values)}}}}))
             search.done(run, Outcome(place))
-        else:
+        if search.n_ended == trials:
             ranked = search.ranking()[1]
             search.close()
             return [(trial.value, trial.params) for trial in sorted(ranked, key=lambda trial: trial.user_attrs["draw"])]
         search.close()
+
+
+FIT = "    def fit(self, training):\n"
+
+
+def failing_in(folder: Path, lines: str) -> str:
+    """A recipe whose `fit` begins with `lines`, indented by eight."""
+    name = recipe_in(folder)
+    method = folder / "method.py"
+    method.write_text(method.read_text().replace(FIT, FIT + lines))
+    return name
+
+
+FULL = """
+        if pathlib.Path(__file__).with_name("full").exists() and self.settings.params.share < 1.5:
+            raise OSError(28, "No space left on device")
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_what_is_not_of_the_settings_stops_a_search_and_uses_up_no_trial(tmp_path: Path, jobs: str):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    rest = [*ENOUGH, "--search", "random", "--trials", "4", "--metric", "snr"]
+    whole, results = tmp_path / "whole/runs", tmp_path / "full/runs"
+    assert call("sweep", *words(recipe_in(tmp_path / "whole/tiny"), results=whole), *rest)[0] == 0
+    line = ["sweep", *words(failing_in(tmp_path / "full/tiny", FULL), results=results), *rest, "-j", jobs]
+    full = tmp_path / "full/tiny/full"
+    full.touch()
+    for _ in range(2):
+        code, out, err = call(*line)
+        assert code == 2 and not out and "No space left on device" in err, err
+        assert re.fullmatch(r"sepbench: --search: [12] trials? failed; .* the same command goes on\.", err.splitlines()[-1])
+        assert len(trials_in(results)) < 4 and err.count("No space left") <= int(jobs)
+    full.unlink()
+    code, out, err = call(*line)
+    assert code == 0, err
+    assert trials_in(results) == trials_in(whole) and len(trials_in(whole)) == 4
+    assert "4 of them are there" in call(*line)[2]
+
+
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
+def test_settings_that_cannot_be_trained_are_a_trial_and_the_search_goes_on(tmp_path: Path, jobs: str):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    lines = """
+        from sepbench.errors import SettingsRefused
+        if self.settings.params.share > 0.5:
+            raise SettingsRefused("the loss is nan")
+"""
+    line = [*words(failing_in(tmp_path / "tiny", lines), results=tmp_path / "runs"), *ENOUGH, "--metric", "snr", "-j", jobs]
+    line = ["sweep", *line, "--search", "random", "--trials", "6"]
+    code, out, err = call(*line)
+    n = err.count("the loss is nan")
+    assert code == 0 and 1 <= n <= 5 and len(trials_in(tmp_path / "runs")) == 6 - n, err
+    code, out, err = call(*line)
+    assert code == 0 and "6 of them are there" in err and "nan" not in err
+
+
+def test_a_loss_that_is_not_finite_memory_that_does_not_suffice_and_a_wrong_size_are_of_the_settings():
+    with pytest.raises(SettingsRefused, match="memory does not suffice"), memory_told("Training", "Lower it."):
+        raise MemoryError
+    with pytest.raises(SettingsRefused, match="train.separator"):
+        Schedule.of("separator", None)
+    told = {"name": "separator", "loss": lambda batch: {"loss": torch.tensor(float("nan"))}, "global_step": 3}
+    alone = type("Alone", (), {**told, "source": type("Source", (), {"told": staticmethod(str)})})
+    with pytest.raises(SettingsRefused, match="the loss is nan at step 3"):
+        _Crank.training_step(alone, None, 0)
+
+
+def test_a_corpus_that_vanishes_fails_a_trial_and_refuses_none(tmp_path: Path):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+
+    def plan(values: Mapping[str, float], name: str) -> PlannedRun:
+        raise UserError("us8k: no metadata under 'data/us8k'.")
+
+    search = Search(tmp_path, Wanted("random", 3, "snr", 0, DIMENSIONS, {}), plan, 1, SILENT)
+    assert list(search.runs()) == [] and (search.n_failed, search.n_ended) == (1, 0)
+    search.close()
+    assert len(searched(tmp_path, "random", 3)) == 3
+
+
+@pytest.mark.parametrize("kind", ["random", "optuna"])
+def test_a_search_draws_the_same_whichever_of_its_runs_fail(tmp_path: Path, kind: str):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    whole = searched(tmp_path / "whole", kind, 14)
+    assert searched(tmp_path / "failed", kind, 14, fails=(1, 4, 5, 12, 13, 16)) == whole
+
+
+DAMAGES = {
+    "random bytes": lambda held: bytes(range(128, 256)) * 3,
+    "random lines": lambda held: held + b"\x93\xff\x00\n",
+    "a line in the middle": lambda held: held.replace(b"\n", b"\nweg\n", 4),
+    "an empty object": lambda held: held + b"{}\n",
+    "a list": lambda held: held + b"[]\n",
+    "an unknown operation": lambda held: held + b'{"op_code":99,"worker_id":"a"}\n',
+    "no first line": lambda held: held.split(b"\n", 1)[1],
+    "no first two lines": lambda held: held.split(b"\n", 2)[2],
+    "no key": lambda held: b"\n".join(line for line in held.split(b"\n") if b'"key"' not in line),
+    "another direction": lambda held: held.replace(b'"directions":[2]', b'"directions":[1]'),
+    "a folder": None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_journal_is_told_of_in_a_line_and_stays_as_it_is(tmp_path: Path, damage: str):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    searched(tmp_path, "random", 3)
+    journal = tmp_path / "study.journal"
+    held = journal.read_bytes()
+    if damage == "a folder":
+        journal.unlink()
+        journal.mkdir()
+    else:
+        journal.write_bytes(DAMAGES[damage](held))
+    before = journal.read_bytes() if journal.is_file() else b""
+    wanted = Wanted("random", 4, "snr", 0, DIMENSIONS, {})
+    for look in (lambda: searched(tmp_path, "random", 4), lambda: n_there(tmp_path, wanted)):
+        with pytest.raises(UserError, match=re.escape(str(journal))) as error:
+            look()
+        assert "\n" not in str(error.value) and "Restore it, or move it away" in str(error.value)
+    assert (journal.read_bytes() if journal.is_file() else b"") == before
+
+
+def test_a_run_of_another_recipe_is_refused_before_the_first_trial_begins_with_it(tmp_path: Path):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    other = words(recipe_in(tmp_path / "other"), results=tmp_path / "runs")
+    assert call("run", *other, *ENOUGH)[0] == 0
+    (run,) = read_runs(tmp_path / "runs")
+    line = [*words(recipe_in(tmp_path / "tiny"), results=tmp_path / "runs"), *ENOUGH, "--search", "random"]
+    said = refused("sweep", *line, "--begin-with", str(run.path))
+    assert "is a run of" in said and "trial" not in said
+    (journal,) = tmp_path.rglob("study.journal")
+    assert b'"draw"' not in journal.read_bytes()
+
+
+def test_the_metric_that_help_says_is_the_default_can_be_given():
+    (shown,) = re.findall(r"validation\s+scenes\.\s+\[default:\s+(\S+)\]", call("sweep", "--help")[1])
+    assert checked_metric(shown) == shown
+
+
+def test_the_plan_of_a_search_says_what_is_there(tmp_path: Path):
+    pytest.importorskip("optuna", reason='pip install "sepbench[search]"')
+    line = ["sweep", *words(recipe_in(tmp_path / "tiny"), results=tmp_path / "runs"), *ENOUGH, "--metric", "snr"]
+    line += ["--search", "random"]
+    assert call(*line, "--trials", "2")[0] == 0
+    (journal,) = tmp_path.rglob("study.journal")
+    before = journal.read_bytes()
+    code, out, _ = call(*line, "--trials", "3", "--plan")
+    assert code == 0 and "of 3 trials; 2 of them are there, kept in" in out and "It is begun" in out
+    assert journal.read_bytes() == before
 
 
 @pytest.mark.parametrize("kind", ["random", "optuna"])

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sepbench.cli_run import Common
-from sepbench.errors import UserError
+from sepbench.errors import UserError, settings_told
 from sepbench.options import WORD, start
 from sepbench.options_grid import run_options
 from sepbench.options_recipe import OWN, RecipeCommand
 
 if TYPE_CHECKING:
     from sepbench.sweep_plan import PlannedRun
-    from sepbench.sweep_search import Wanted
+    from sepbench.sweep_search import Search, Wanted
 
 TRIALS = 20
 OF_A_SEARCH = ("trials", "metric", "study")
@@ -33,7 +33,7 @@ OF_A_SEARCH = ("trials", "metric", "study")
     help='Try settings from the ranges that recipe.yaml declares; optuna learns from trials (pip install "sepbench[search]").',
 )
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help=f"Of --search: how many in all.  [default: {TRIALS}]")
-@click.option("--metric", type=WORD, metavar="NAME", help="Of --search: what to go by, on validation scenes.  [default: SI-SDRi]")
+@click.option("--metric", type=WORD, metavar="NAME", help="Of --search: what to go by, on validation scenes.  [default: si_sdri]")
 @click.option("--study", type=WORD, metavar="NAME", help="Of --search: its name on disk.  [default: by what is searched]")
 @click.pass_context
 def sweep(ctx: click.Context, **given: Any) -> None:
@@ -72,6 +72,7 @@ def sweep(ctx: click.Context, **given: Any) -> None:
 def _search(common: Common) -> None:
     """Carry out the trials that are left, print all of them and the command that tests the best."""
     from sepbench.cli_grid import how_of
+    from sepbench.run_fit import to_begin_with
     from sepbench.sweep import pool_for, prepare, run_all
     from sepbench.sweep_search import Search
     from sepbench.tables_format import render
@@ -85,6 +86,8 @@ def _search(common: Common) -> None:
         search = Search(folder, wanted, _planner(common, folder), pool.at_a_time, common.progress)
         try:
             left = max(0, wanted.trials - search.n_ended)
+            if left and wanted.base.get("begun_with"):
+                to_begin_with(wanted.base)
             common.progress.say(_begins(wanted, folder, search.n_ended))
             pool.room = min(pool.room, pool.at_a_time)  # each trial is to learn from those that have ended
             runs = search.runs()
@@ -94,11 +97,19 @@ def _search(common: Common) -> None:
                     for said in prepare([first], how, common.progress).values():
                         raise UserError(said)
                 run_all(chain([first], runs), left, pool, common.progress, search.done)
+            _check_none_failed(search)
             metric, trials = search.ranking()
         finally:
             search.close()
     click.echo(render([_trial_table(metric, trials, wanted, folder)]))
     click.echo(f"The best setting, on the test scenes:\n{_command(common, trials[0].params, wanted)}")
+
+
+def _check_none_failed(search: Search) -> None:
+    """UserError where a trial failed by something else than its settings: it is lost to no search."""
+    if n := search.n_failed:
+        trials = "1 trial" if n == 1 else f"{n} trials"
+        raise UserError(f"--search: {trials} failed; the lines above say why. Mend that, and the same command goes on.")
 
 
 def _wanted(common: Common) -> tuple[Wanted, Path]:
@@ -149,7 +160,8 @@ def _planner(common: Common, folder: Path) -> Any:
     def planned(values: Mapping[str, Any], name: str) -> PlannedRun:
         options = {**_fixed(own_options(recipe, given)), **{key: value for key, value in values.items() if key in recipe.params}}
         sets = [*given["sets"], *(f"{key}={json.dumps(value)}" for key, value in values.items() if key not in recipe.params)]
-        asked = asked_run(recipe, given, common.data, common.inner, options, sets, given["seeds"][0])
+        with settings_told():
+            asked = asked_run(recipe, given, common.data, common.inner, options, sets, given["seeds"][0])
         asked.config["task"][SCORED_ON] = SPLIT
         metric = given["metric"]
         if metric and metric not in asked.config["task"]["metrics"]:
@@ -166,8 +178,10 @@ def _begins(wanted: Wanted, folder: Path, n_ended: int) -> str:
 
 
 def _plan(wanted: Wanted, folder: Path) -> str:
+    from sepbench.sweep_search import n_there
+
     begun = " It is begun; the same command without --plan goes on." if (folder / "study.journal").is_file() else ""
-    return _begins(wanted, folder, 0) + "." + begun
+    return _begins(wanted, folder, n_there(folder, wanted)) + "." + begun
 
 
 def _range_words(own: Any) -> str:

@@ -15,6 +15,10 @@ class UserError(Exception):
     """One line that says what came, what was wanted and what to do. The command line prints it and exits with 2."""
 
 
+class SettingsRefused(UserError):
+    """A run cannot be made with these settings; with others it can be. Of a search, this trial alone is lost."""
+
+
 def nearest(word: object, known: Iterable[object]) -> str:
     """` Did you mean 'x'?` for the closest of `known`, or an empty string where nothing is close."""
     names = [str(name) for name in known]
@@ -24,14 +28,23 @@ def nearest(word: object, known: Iterable[object]) -> str:
 
 @contextmanager
 def memory_told(what: str, remedy: str) -> Iterator[None]:
-    """Where memory runs out within, of the machine or of a GPU, a UserError: `what` was done, and which setting to lower."""
+    """Where memory runs out within, of the machine or of a GPU, SettingsRefused: `what` was done, and which one to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
         whose = "the GPU's" if "CUDA" in f"{type(error).__module__} {error}" else "the machine's"
-        raise UserError(f"{what}: {whose} memory does not suffice. {remedy}") from error
+        raise SettingsRefused(f"{what}: {whose} memory does not suffice. {remedy}") from error
+
+
+@contextmanager
+def settings_told() -> Iterator[None]:
+    """What a UserError within complains of are the settings."""
+    try:
+        yield
+    except UserError as error:
+        raise SettingsRefused(str(error)) from error
 
 
 def lacks_memory(error: BaseException) -> bool:

@@ -17,7 +17,7 @@ from sepbench.audit import audit_run
 from sepbench.catalogue import is_of_here, registered
 from sepbench.cost import MEASURED, measure_cost
 from sepbench.devices import choose_device, device
-from sepbench.errors import UserError, memory_told
+from sepbench.errors import UserError, memory_told, settings_told
 from sepbench.home import checkout, home
 from sepbench.judge import judge
 from sepbench.loading import code_hash
@@ -65,7 +65,8 @@ def run_one(
     task = build_task(config["task"], data, progress)
     config = {**config, "task": task.config}  # with all its classes, where they are those of the corpus
     place = _only_what_can_be_shared(place, config, progress)
-    method = build(recipe, config, task.info, inner_method(config, task))
+    with settings_told():
+        method = build(recipe, config, task.info, inner_method(config, task))
     path = results / run_id(config, changed_options(config, options, recipe))
     job = Job(config, data, recipe.found, device, path, task.cache.content_hash)
     if not place.ranks.leads:

@@ -66,16 +66,22 @@ def learn(
     return cost
 
 
-def take_up(config: Mapping[str, Any], folder: Path) -> None:
-    """Have a run that has not begun begin where the one that its `begun_with` names stopped. UserError where that cannot be."""
-    if not config.get("begun_with") or (folder / "checkpoints").is_dir() or (folder / "fit.json").is_file():
-        return
+def to_begin_with(config: Mapping[str, Any]) -> Path:
+    """The run that `begun_with` names. UserError where no run of this recipe can begin where that one stopped."""
     other = Path(config["begun_with"]["run"])
     theirs = read_json(other / "run.json")["config"]
     if theirs["recipe"] != config["recipe"]:
         raise UserError(f"--begin-with {other}: is a run of {theirs['recipe']}; wanted one of {config['recipe']}.")
     if not any((other / "checkpoints").rglob("*.ckpt")):
         raise UserError(f"--begin-with {other}: holds no checkpoints. Name a run that was stopped after its first epoch.")
+    return other
+
+
+def take_up(config: Mapping[str, Any], folder: Path) -> None:
+    """Have a run that has not begun begin where the one that its `begun_with` names stopped. UserError where that cannot be."""
+    if not config.get("begun_with") or (folder / "checkpoints").is_dir() or (folder / "fit.json").is_file():
+        return
+    other = to_begin_with(config)
     building = folder / ".taken-up"
     shutil.rmtree(building, ignore_errors=True)
     try:

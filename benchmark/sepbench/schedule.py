@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sepbench.errors import UserError, nearest
+from sepbench.errors import SettingsRefused, nearest
 from sepbench.method import Budget
 
 PRECISIONS = ("32", "bf16", "fp16", "auto")
@@ -19,13 +19,13 @@ OF_A_BUDGET = "seconds"  # the field that no recipe.yaml sets
 
 
 def precision_on(device: torch.device, wanted: str) -> str:
-    """32, bf16 or fp16: what `wanted` is on this device. UserError for fp16 without a GPU, which has no arithmetic for it."""
+    """32, bf16 or fp16: what `wanted` is on this device. SettingsRefused for fp16 without a GPU, which cannot count in it."""
     if wanted == "auto":
         if device.type == "cuda":
             return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
         return "bf16" if torch.cpu._is_amx_tile_supported() else "32"
     if wanted == "fp16" and device.type != "cuda":
-        raise UserError("precision fp16 wants a GPU. Choose bf16, 32 or auto.")
+        raise SettingsRefused("precision fp16 wants a GPU. Choose bf16, 32 or auto.")
     return wanted
 
 
@@ -81,23 +81,23 @@ class Schedule:
 
     @classmethod
     def of(cls, stage: str, settings: Any) -> Schedule:
-        """The settings train.<stage> of a recipe. UserError for a key that there is not, or lacks, or a wrong value."""
+        """The settings train.<stage> of a recipe. SettingsRefused for a key that there is not, or lacks, or a wrong value."""
         known = [each.name for each in fields(cls) if each.name != OF_A_BUDGET]
         given = vars(settings) if hasattr(settings, "__dict__") else {}
         for name in given:
             if name not in known:
-                raise UserError(
+                raise SettingsRefused(
                     f"train.{stage}.{name}: there is no such setting.{nearest(name, known)} Known: {', '.join(known)}."
                 )
         missing = [each.name for each in fields(cls) if each.default is MISSING and each.name not in given]
         if missing:
-            raise UserError(f"train.{stage}: {', '.join(missing)} not given. Write a number for each in recipe.yaml.")
+            raise SettingsRefused(f"train.{stage}: {', '.join(missing)} not given. Write a number for each in recipe.yaml.")
         if isinstance(given.get("precision"), int):  # YAML reads 32 as a number
             given = {**given, "precision": str(given["precision"])}
         try:
             return cls(**given)
         except (TypeError, ValueError) as error:
-            raise UserError(f"train.{stage}: {error}.") from None
+            raise SettingsRefused(f"train.{stage}: {error}.") from None
 
     @property
     def scenes(self) -> int:
@@ -128,7 +128,7 @@ def within(budget: Budget | None, schedules: Mapping[str, Schedule], beside: int
 
     Scenes: `beside` are drawn outside the stages, which share the rest in proportion to what they declare, fewer or more.
     Minutes: each stage is given its share of them in seconds, by `share` or else by its scenes; its rate follows the clock.
-    UserError where the scenes are too few for a step of each, or where one stage has a share and another has none.
+    SettingsRefused where the scenes are too few for a step of each, or where one stage has a share and another has none.
     """
     if budget is None or not schedules:
         return dict(schedules)
@@ -141,7 +141,7 @@ def within(budget: Budget | None, schedules: Mapping[str, Schedule], beside: int
     least = max(math.ceil(total / (each.epochs * each.steps)) for each in schedules.values())
     if rest < least:
         named = ", ".join(schedules)
-        raise UserError(f"--budget scenes={budget.scenes}: too few for a step of {named}. Give {beside + least} or more.")
+        raise SettingsRefused(f"--budget scenes={budget.scenes}: too few for a step of {named}. Give {beside + least} or more.")
     return {name: each.scaled(rest * each.scenes // total) for name, each in schedules.items()}
 
 
@@ -150,14 +150,16 @@ def _shares(schedules: Mapping[str, Schedule]) -> dict[str, float]:
     said = {name: each.share for name, each in schedules.items()}
     without = [name for name, share in said.items() if share is None]
     if without and len(without) < len(said):
-        raise UserError(f"train.{without[0]}.share: not given, but another stage's is. Give all stages one, or none.")
+        raise SettingsRefused(f"train.{without[0]}.share: not given, but another stage's is. Give all stages one, or none.")
     weights = {name: each.share or float(each.scenes) for name, each in schedules.items()}
     return {name: weight / sum(weights.values()) for name, weight in weights.items()}
 
 
 def check_sizes(sizes: Any) -> None:
-    """UserError where one of a network's sizes is not 1 or more; where it is no whole number, above 0."""
+    """SettingsRefused where one of a network's sizes is not 1 or more; where it is no whole number, above 0."""
     for name, size in vars(sizes).items():
         for each in size if isinstance(size, (tuple, list)) else [size]:
             if each <= 0 or (isinstance(each, int) and each < 1):
-                raise UserError(f"sizes.{name} is {each}; wanted {'1 or more' if isinstance(each, int) else 'more than 0'}.")
+                raise SettingsRefused(
+                    f"sizes.{name} is {each}; wanted {'1 or more' if isinstance(each, int) else 'more than 0'}."
+                )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from sepbench.errors import in_a_line
+from sepbench.errors import SettingsRefused, in_a_line
 from sepbench.progress import clock_words
 from sepbench.results_arriving import recover
 from sepbench.storage import read_json
@@ -58,7 +58,8 @@ class InTurn:
                 spread=Spread(**self.how.spread),
             )  # fmt: skip
         except Exception as error:
-            return run, Outcome(None, in_a_line(error), time.perf_counter() - began_s, error)
+            refused = isinstance(error, SettingsRefused)
+            return run, Outcome(None, in_a_line(error), time.perf_counter() - began_s, error, refused)
         return run, Outcome(folder, "", time.perf_counter() - began_s)
 
     def close(self) -> None:

@@ -92,7 +92,8 @@ class LocalPool:
             if kind == "failed":
                 return Outcome(None, told, seconds)
             retried = f"{len(worker.deaths) + 1} attempts; {', '.join(worker.deaths)}" if worker.deaths else ""
-            return Outcome(Path(told["folder"]) if told["folder"] else None, told["said"], seconds, retried=retried)
+            folder, refused = Path(told["folder"]) if told["folder"] else None, told.get("refused", False)
+            return Outcome(folder, told["said"], seconds, refused=refused, retried=retried)
         worker.deaths.append(death_words(child.process.returncode))
         if len(worker.deaths) < ATTEMPTS:
             self.progress.say(f"{worker.run.name}: its process was {worker.deaths[-1]}; it is begun once more")

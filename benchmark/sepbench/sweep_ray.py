@@ -127,7 +127,8 @@ class RayPool:
         except self.ray.exceptions.RayError as error:  # its node or process died more often than it is tried
             return Outcome(None, _plain(error), retried=self._retried(run))
         if not answer["folder"]:
-            return Outcome(None, answer["said"], answer["seconds"], retried=self._retried(run))
+            refused = answer.get("refused", False)
+            return Outcome(None, answer["said"], answer["seconds"], refused=refused, retried=self._retried(run))
         place = self.how.results / run.id
         try:
             unpack(answer["folder"], place)

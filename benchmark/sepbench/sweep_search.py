@@ -6,12 +6,13 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sepbench.errors import UserError
+from sepbench.errors import SettingsRefused, UserError, in_a_line
 from sepbench.metrics import METRICS
 from sepbench.ranges import Dimension
 from sepbench.storage import FolderLock, locked, read_json, write_bytes
@@ -19,6 +20,8 @@ from sepbench.sweep_plan import CACHED, PlannedRun
 from sepbench.sweep_spec import Outcome
 from sepbench.worst import PREFERRED
 
+NAME = "search"  # of the one study in a journal
+RESTORE = "Restore it, or move it away: the study then begins anew, and takes the runs that are there."
 SPLIT = "valid"  # trials are chosen by these scenes, so that no test scene has had a say in what is tested
 
 
@@ -49,9 +52,10 @@ class Search:
 
     folder: Path
     wanted: Wanted
-    plan: Callable[[Mapping[str, Any], str], PlannedRun]  # (value by dimension, name) -> the run of a trial
+    plan: Callable[[Mapping[str, Any], str], PlannedRun]  # (value by dimension, name) -> its run, or SettingsRefused
     at_a_time: int
     progress: Any
+    n_failed: int = 0  # trials that had not been refused, and are to be tried again: after one, no further is begun
     _by_run: dict[str, list[Any]] = field(default_factory=dict)  # run under way -> its trials: a draw may come twice
 
     def __post_init__(self) -> None:
@@ -77,12 +81,13 @@ class Search:
         return len(self._ended())
 
     def runs(self) -> Iterator[PlannedRun]:
-        """The runs of the trials that are left, each chosen when it is asked for."""
+        """The runs of the trials that are left, each chosen when it is asked for; no further one once one has failed."""
         while True:
             under_way = sum(len(trials) for trials in self._by_run.values())
-            if self.n_ended + under_way >= self.wanted.trials:
+            if self.n_failed or self.n_ended + under_way >= self.wanted.trials:
                 return
-            trial, run = self._next()
+            with _written(self.folder):
+                trial, run = self._next()
             if run is None:
                 continue
             if run.id in self._by_run:
@@ -96,10 +101,13 @@ class Search:
     def done(self, run: PlannedRun, outcome: Outcome) -> None:
         """What has come of the run of a trial."""
         for trial in self._by_run.pop(run.id):
-            if outcome.folder is None:
-                self._refuse(trial, outcome.said)
-            else:
-                self._tell(trial, outcome.folder)
+            with _written(self.folder):
+                if outcome.folder is None and outcome.refused:
+                    self._refuse(trial, outcome.said)
+                elif outcome.folder is None:
+                    self._fail(trial, outcome.said)
+                else:
+                    self._tell(trial, outcome.folder)
 
     def ranking(self) -> tuple[str, list[Any]]:
         """The metric, and the trials that have a figure, the best first. UserError where there is none."""
@@ -111,47 +119,37 @@ class Search:
         return metric, sorted(there, key=lambda trial: (sign * trial.value, trial.number))
 
     def _open(self) -> Any:
-        from optuna.storages import JournalStorage
-        from optuna.storages.journal import JournalFileBackend
-
-        metric = self.wanted.metric or PREFERRED[0]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _mend(self.folder)
-            storage = JournalStorage(JournalFileBackend(str(self.folder / "study.journal")))
-            direction = "maximize" if METRICS[metric].higher_is_better else "minimize"
-            try:
-                study = self.optuna.create_study(storage=storage, study_name="search", load_if_exists=True, direction=direction)
-            except ValueError as error:  # as of JSON
-                file = self.folder / "study.journal"
-                raise UserError(f"{file}: a line of it is cut short. Remove that line, and the study goes on.") from error
-        known = study.user_attrs.get("key")
-        if known not in (None, self.wanted.key):
-            said = "was begun with other settings, ranges or seed. Choose another name, or leave it away."
-            raise UserError(f"--study {self.folder.name}: {said}")
-        if known is None:
-            study.set_user_attr("key", self.wanted.key)
+        _mend(self.folder)
+        study = _begun(self.folder, self.wanted)
+        if study is None:
+            with _readable(self.folder) as storage:
+                study = self.optuna.create_study(storage=storage, study_name=NAME, direction=_direction(self.wanted))
+        if "key" not in study.user_attrs:
             if self.wanted.metric:
-                study.set_user_attr("metric", metric)
+                study.set_user_attr("metric", self.wanted.metric)
+            study.set_user_attr("key", self.wanted.key)
         return study
 
     def _take_up(self) -> None:
-        """Trials that were running when a search was stopped are queued: their runs go on where they were."""
-        state = self.optuna.trial.TrialState
-        stopped = [trial for trial in self.study.get_trials(deepcopy=False) if trial.state == state.RUNNING]
+        """Trials that were running when a search was stopped, or failed, are queued: their runs go on where they were."""
+        state, trials = self.optuna.trial.TrialState, self.study.get_trials(deepcopy=False)
+        queued = {trial.user_attrs.get("after") for trial in trials}
+        unended = [trial for trial in trials if trial.state in (state.RUNNING, state.FAIL) and "said" not in trial.user_attrs]
+        stopped = [trial for trial in unended if trial.number not in queued]
         for trial in stopped:
             self.study.enqueue_trial(trial.params, user_attrs={"after": trial.number, "draw": _draw(trial)})
-            self.study.tell(trial.number, state=state.FAIL)
+        for trial in trials:
+            if trial.state == state.RUNNING:
+                self.study.tell(trial.number, state=state.FAIL)
         if stopped:
             numbers = ", ".join(str(_draw(trial)) for trial in stopped)
             self.progress.say(f"Study {self.folder.name}: goes on with trial{'s' if len(stopped) > 1 else ''} {numbers}")
 
     def _ended(self) -> list[Any]:
-        state, trials = self.optuna.trial.TrialState, self.study.get_trials(deepcopy=False)
-        return [trial for trial in trials if trial.state == state.COMPLETE or "said" in trial.user_attrs]
+        return _ended(self.study)
 
     def _next(self) -> tuple[Any, PlannedRun | None]:
-        """A trial and its run; None where the recipe refuses such settings."""
+        """A trial and its run; None where the recipe refuses such settings, or where the run cannot be planned."""
         draw = sum("after" not in trial.user_attrs for trial in self.study.get_trials(deepcopy=False))
         self.study.sampler = self._sampler(draw)
         trial = self.study.ask()
@@ -160,9 +158,11 @@ class Search:
         values = {each.name: suggested(trial, each) for each in self.wanted.dimensions}
         try:
             return trial, self.plan(values, f"trial {_draw(trial)}")
-        except UserError as error:
+        except SettingsRefused as error:
             self._refuse(trial, str(error))
-            return trial, None
+        except (UserError, OSError) as error:
+            self._fail(trial, in_a_line(error))
+        return trial, None
 
     def _sampler(self, draw: int) -> Any:
         """By the study's seed and how many were drawn before: the same, wherever a search was stopped."""
@@ -193,6 +193,12 @@ class Search:
         self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
         self.progress.say(f"trial {_draw(trial)}: {said}")
 
+    def _fail(self, trial: Any, said: str) -> None:
+        """It is not the settings: without "said" the trial has not ended, and the next search in this study takes it up."""
+        self.n_failed += 1
+        self.progress.say(f"trial {_draw(trial)}: {said}")
+        self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+
 
 def check_installed(kind: str) -> None:
     """UserError where what a search of this kind needs is not there."""
@@ -214,6 +220,12 @@ def checked_metric(name: str | None) -> str | None:
     return name
 
 
+def n_there(folder: Path, wanted: Wanted) -> int:
+    """How many trials of the study in `folder` have ended. Changes nothing there."""
+    study = _begun(folder, wanted)
+    return 0 if study is None else len(_ended(study))
+
+
 def suggested(trial: Any, dimension: Dimension) -> Any:
     """The value that the study chooses for a dimension of a trial."""
     name, own = dimension.name, dimension.range
@@ -227,6 +239,61 @@ def suggested(trial: Any, dimension: Dimension) -> Any:
 def _draw(trial: Any) -> int:
     """Which trial it is; one that was stopped and is begun again keeps its number."""
     return int(trial.user_attrs.get("draw", trial.number))
+
+
+def _ended(study: Any) -> list[Any]:
+    """Trials that have a figure, or whose settings were refused."""
+    trials = study.get_trials(deepcopy=False)
+    return [trial for trial in trials if trial.state.name == "COMPLETE" or "said" in trial.user_attrs]
+
+
+def _direction(wanted: Wanted) -> str:
+    return "maximize" if METRICS[wanted.metric or PREFERRED[0]].higher_is_better else "minimize"
+
+
+def _begun(folder: Path, wanted: Wanted) -> Any:
+    """The study that lies in `folder`; None where there is none. UserError where it is damaged, or another search's."""
+    import optuna
+
+    journal = folder / "study.journal"
+    if not journal.exists() or (journal.is_file() and not journal.stat().st_size):
+        return None
+    with _readable(folder) as storage:
+        study = optuna.load_study(study_name=NAME, storage=storage)
+        known, trials, directions = study.user_attrs.get("key"), study.get_trials(deepcopy=False), study.directions
+    if known not in (None, wanted.key):
+        said = "was begun with other settings, ranges or seed. Choose another name, or leave it away."
+        raise UserError(f"--study {folder.name}: {said}")
+    if [each.name.lower() for each in directions] != [_direction(wanted)] or (known is None and trials):
+        raise UserError(f"{journal}: its first lines are missing. {RESTORE}")
+    return study
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[Any]:
+    """The journal in `folder` as Optuna's storage. UserError where it cannot be read, or what it holds is no journal."""
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    file = folder / "study.journal"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield JournalStorage(JournalFileBackend(str(file)))
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read or written ({error.strerror}). {RESTORE}") from error
+    except Exception as error:  # Optuna believes what it reads: anything may come of a damaged line
+        raise UserError(f"{file}: is damaged, or no journal of a study ({type(error).__name__}). {RESTORE}") from error
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """UserError where the disk is full, or gone: what is not in the journal then is tried again."""
+    try:
+        yield
+    except OSError as error:
+        why = f"cannot be read or written ({error.strerror or error})"
+        raise UserError(f"{error.filename or folder}: {why}. Mend that, and the same command goes on.") from error
 
 
 def _locked(folder: Path) -> FolderLock:
@@ -248,5 +315,5 @@ def _mend(folder: Path) -> None:
         left.unlink()
     journal = folder / "study.journal"
     held = journal.read_bytes() if journal.is_file() else b""
-    if held and not held.endswith(b"\n"):
+    if held.startswith(b"{") and not held.endswith(b"\n"):  # else it is none of Optuna's, and is told of
         write_bytes(journal, held[: held.rfind(b"\n") + 1])

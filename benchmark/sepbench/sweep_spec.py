@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sepbench.errors import UserError, in_a_line
+from sepbench.errors import SettingsRefused, UserError, in_a_line
 
 if TYPE_CHECKING:
     from sepbench.recipe import Recipe
@@ -36,6 +36,7 @@ class Outcome:
     said: str = ""  # why, in a line
     seconds: float = 0.0
     error: Exception | None = None  # where it failed in this process
+    refused: bool = False  # it failed by its settings, and would anywhere
     retried: str = ""  # "2 attempts; node died", where one was not enough
 
 
@@ -51,7 +52,10 @@ def spec_of(run: PlannedRun, how: How, threads: int) -> dict[str, Any]:
 
 
 def do(spec: Mapping[str, Any], progress: Any) -> dict[str, Any]:
-    """Run what `spec` says: {"folder": where it lies} or {"said": why not, in a line}, with the seconds it took."""
+    """Run what `spec` says: {"folder": where it lies} or {"said": why not, in a line}, with the seconds it took.
+
+    "refused": whether that is because of its settings.
+    """
     from sepbench.run import Spread, run_one
 
     began_s = time.perf_counter()
@@ -63,7 +67,7 @@ def do(spec: Mapping[str, Any], progress: Any) -> dict[str, Any]:
         )  # fmt: skip
         answer: dict[str, Any] = {"folder": str(folder), "said": ""}
     except Exception as error:
-        answer = {"folder": None, "said": in_a_line(error)}
+        answer = {"folder": None, "said": in_a_line(error), "refused": isinstance(error, SettingsRefused)}
     return {**answer, "seconds": time.perf_counter() - began_s}
 
 

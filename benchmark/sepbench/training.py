@@ -43,7 +43,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from sepbench.blocks.weights import keep, recall
 from sepbench.checkpoints import BEST, LAST, check_fits, history_rows, read_checkpoint, to_go_on_from
 from sepbench.clock import Clock
-from sepbench.errors import UserError, memory_told
+from sepbench.errors import SettingsRefused, UserError, memory_told
 from sepbench.method import Batch, WeakBatch, batch_share
 from sepbench.ranks import agreed, here, wait_for_all, who
 from sepbench.schedule import Schedule, answering, check_sizes, precision_on, within
@@ -129,7 +129,7 @@ def _check_ranks(name: str, schedule: Schedule) -> None:
     """UserError where the ranks cannot share a batch equally, or are not about to train the same."""
     n = here().n
     if schedule.batch % n:
-        raise UserError(
+        raise SettingsRefused(
             f"Training {name}: train.{name}.batch is {schedule.batch}, which {n} ranks cannot share equally. Give a multiple of "
             f"{n} with --set train.{name}.batch=N, or another number of --devices."
         )
@@ -183,7 +183,7 @@ class _Crank(lightning.LightningModule):
         losses = self.loss(batch)
         if ranks := who(not torch.isfinite(losses["loss"])):
             its = f"{losses['loss'].item()}" if here().rank in ranks else f"not finite on rank {ranks[0]}"
-            raise UserError(
+            raise SettingsRefused(
                 f"Training {self.name}: the loss is {its} at step {self.global_step}, on "
                 f"{self.source.told(index)} {_lower_the_rate(self.place)}"
             )
@@ -394,7 +394,7 @@ class _History(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, crank: lightning.LightningModule) -> None:
         judged = float(trainer.callback_metrics["valid_loss"])
         if not math.isfinite(judged):  # told before the weights that it is of are kept
-            raise UserError(
+            raise SettingsRefused(
                 f"Training {self.name}: the validation loss is {judged} after step {trainer.global_step}. "
                 + _lower_the_rate(self.file.parent)
             )
