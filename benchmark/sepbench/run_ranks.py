@@ -148,9 +148,10 @@ def together(place: Place, job: Job, progress: Any) -> Iterator[None]:
     own = ranks.n // ranks.nodes
     job = replace(job, threads=max(1, n_threads // own))
     children: list[Child] = []
-    if (interface := interface_to(place.address)) is not None:
-        os.environ.setdefault(INTERFACE, interface)  # else gloo takes that of the machine's own name, which may lead nowhere
+    interface = None if INTERFACE in os.environ else interface_to(place.address)
     try:
+        if interface is not None:
+            os.environ[INTERFACE] = interface  # else gloo takes that of the machine's own name, which may lead nowhere
         torch.set_num_threads(job.threads)
         store = _store_of(place)
         now = _announced(store, job) if ranks.leads else _followed(store, job)
@@ -176,6 +177,8 @@ def together(place: Place, job: Job, progress: Any) -> Iterator[None]:
     finally:
         for child in children:
             child.stop()
+        if interface is not None:
+            os.environ.pop(INTERFACE, None)
         torch.set_num_threads(n_threads)
 
 
