@@ -240,12 +240,13 @@ def test_settings_that_cannot_be_trained_are_a_trial_and_the_search_goes_on(tmp_
     assert code == 0 and "6 of them are there" in err and "nan" not in err
 
 
-def test_a_loss_that_is_not_finite_memory_that_does_not_suffice_and_a_wrong_size_are_of_the_settings():
+def test_a_loss_that_is_not_finite_memory_that_does_not_suffice_and_a_wrong_size_are_of_the_settings(tmp_path: Path):
     with pytest.raises(SettingsRefused, match="memory does not suffice"), memory_told("Training", "Lower it."):
         raise MemoryError
     with pytest.raises(SettingsRefused, match="train.separator"):
         Schedule.of("separator", None)
     told = {"name": "separator", "loss": lambda batch: {"loss": torch.tensor(float("nan"))}, "global_step": 3}
+    told["place"] = tmp_path / "separator"
     alone = type("Alone", (), {**told, "source": type("Source", (), {"told": staticmethod(str)})})
     with pytest.raises(SettingsRefused, match="the loss is nan at step 3"):
         _Crank.training_step(alone, None, 0)

@@ -5,6 +5,8 @@ same configuration. Nothing is handed over but that, so a recipe may hold whatev
 no command line run again, so it works from Python and from tests as well. On several nodes the user gives the command on each,
 with MASTER_ADDR, MASTER_PORT and NODE_RANK, or under srun with a task per node; torchrun, and srun with a task per device,
 start every rank themselves.
+
+Longer than most: where a rank stands, how it meets the others and how they end are one protocol, read together.
 """
 
 from __future__ import annotations
